@@ -1,0 +1,305 @@
+"""The words of Safelight: what may be asked, what a task is, and the steps it may take.
+
+Everything else is written in these words. The module imports nothing of ours, and every record
+in it is frozen: a change is a new value, or a row in the database.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+
+class Kind(StrEnum):
+    """What a task ends in: pictures or a film."""
+
+    IMAGE = "image"
+    VIDEO = "video"
+
+
+class Status(StrEnum):
+    """Where a task is on its way; `STEPS` says where it may go from there."""
+
+    QUEUED = "queued"  # accepted and on disk; no worker has it yet
+    RUNNING = "running"  # a worker's engine works on it
+    UPLOADING = "uploading"  # made; its files are being stored
+    SUCCEEDED = "succeeded"  # its files are stored and linked
+    FAILED = "failed"  # ended without files; `Task.failure` says why
+    CANCELED = "canceled"  # ended because its owner asked for that
+
+
+STEPS: Mapping[Status, frozenset[Status]] = {
+    Status.QUEUED: frozenset({Status.RUNNING, Status.FAILED, Status.CANCELED}),
+    Status.RUNNING: frozenset({Status.UPLOADING, Status.FAILED, Status.CANCELED}),
+    Status.UPLOADING: frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELED}),
+    Status.SUCCEEDED: frozenset(),
+    Status.FAILED: frozenset(),
+    Status.CANCELED: frozenset(),
+}
+ENDS = frozenset(status for status, following in STEPS.items() if not following)
+UNFINISHED = frozenset(STEPS) - ENDS
+
+
+class Role(StrEnum):
+    """What a source is to the task."""
+
+    IMAGE = "image"  # a reference picture, or the picture to edit
+    FIRST_FRAME = "first_frame"
+    LAST_FRAME = "last_frame"
+    MASK = "mask"  # where its alpha is 0, the edit may paint
+    VIDEO = "video"
+    AUDIO = "audio"
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The one base of our records: frozen, by keyword only, compared by value."""
+
+
+class Source(Record, frozen=True, kw_only=True):
+    """A file that the caller gives to the task: by address, or with the request.
+
+    Of `url`, `data` and `blob` one at least is set. `data` is what came with the request and is
+    stored under `blob` before the task is accepted; it is never part of a stored row.
+    """
+
+    role: Role = Role.IMAGE
+    url: str | None = None
+    data: bytes | None = None
+    blob: str | None = None
+    media_type: str | None = None
+    name: str | None = None
+
+
+class Operation(Record, frozen=True, kw_only=True):
+    """One step of image processing: its name and its options, in our words.
+
+    The names are those of `safelight.engines.enhance`; the options are JSON values.
+    """
+
+    name: str
+    options: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+class Submit(Record, frozen=True, kw_only=True):
+    """Ask for a new task.
+
+    `width` and `height` (pixels) win over `ratio` (`"16:9"`, or `"auto"`: as the source) and
+    `resolution` (`"2K"`, `"720p"`); `safelight.sizes` resolves them. `duration` is in seconds.
+    With `operations` the task processes its source; otherwise it makes something from `prompt`.
+    `extra` holds what only one wire can say; only the dialect that read it writes it back.
+    """
+
+    kind: Kind = Kind.IMAGE
+    model: str = ""
+    prompt: str = ""
+    negative: str | None = None
+    sources: tuple[Source, ...] = ()
+    count: int = 1
+    width: int | None = None
+    height: int | None = None
+    ratio: str | None = None
+    resolution: str | None = None
+    seed: int | None = None
+    format: str | None = None  # "png", "jpeg", "webp", "bmp"
+    quality: str | None = None
+    duration: float | None = None
+    fps: int | None = None
+    audio: bool | None = None
+    operations: tuple[Operation, ...] = ()
+    extra: dict[str, Any] = msgspec.field(default_factory=dict)
+    idempotency_key: str | None = None
+
+
+class Fetch(Record, frozen=True, kw_only=True):
+    """Ask for the state of a task. `kind` says which family's query the wire is to use."""
+
+    id: str
+    kind: Kind | None = None
+    detail: bool = True
+
+
+class Cancel(Record, frozen=True, kw_only=True):
+    """Ask that a task end without a result."""
+
+    id: str
+    kind: Kind | None = None
+
+
+class Delete(Record, frozen=True, kw_only=True):
+    """Ask that tasks and their files be removed, whatever their state."""
+
+    ids: tuple[str, ...]
+    kind: Kind | None = None
+
+
+class List(Record, frozen=True, kw_only=True):
+    """Ask for one's own tasks, the newest first.
+
+    `before` (a task id) and `offset` both page; `since` and `until` bound the creation time
+    (milliseconds since 1970, both inclusive). No `statuses` means every status.
+    """
+
+    kind: Kind | None = None
+    statuses: frozenset[Status] = frozenset()
+    limit: int = 10
+    offset: int = 0
+    before: str | None = None
+    since: int | None = None
+    until: int | None = None
+
+
+class Models(Record, frozen=True, kw_only=True):
+    """Ask which models there are. `editing` asks for those that take source pictures."""
+
+    kind: Kind | None = None
+    editing: bool = False
+
+
+Command = Submit | Fetch | Cancel | Delete | List | Models
+
+
+class FailureCode(StrEnum):
+    """Why a task failed, in a word that every dialect can translate."""
+
+    INVALID_INPUT = "invalid_input"
+    SOURCE_UNAVAILABLE = "source_unavailable"
+    CONTENT_POLICY = "content_policy"
+    INSUFFICIENT_CREDITS = "insufficient_credits"
+    RATE_LIMITED = "rate_limited"
+    PROVIDER_ERROR = "provider_error"
+    TIMEOUT = "timeout"
+    SUBMISSION_UNKNOWN = "submission_unknown"
+    WORKER_DIED = "worker_died"
+    OUT_OF_MEMORY = "out_of_memory"
+    CANCELED = "canceled"
+    INTERNAL = "internal"
+
+
+class Failure(Record, frozen=True, kw_only=True):
+    """Why a task failed: our code, a sentence for a person, and the provider's own code."""
+
+    code: FailureCode
+    message: str
+    provider_code: str | None = None
+
+
+class Artifact(Record, frozen=True, kw_only=True):
+    """A result file: where it is kept (`blob`, on the server) and where it can be had (`url`).
+
+    `size` is in bytes, `width` and `height` in pixels, `duration` in seconds.
+    """
+
+    url: str | None = None
+    blob: str | None = None
+    media_type: str | None = None
+    size: int | None = None
+    width: int | None = None
+    height: int | None = None
+    duration: float | None = None
+    etag: str | None = None
+
+
+class Task(Record, frozen=True, kw_only=True):
+    """One piece of work, with one id for life.
+
+    Times are milliseconds since 1970, UTC. `seed` is the one asked for, or else the one drawn
+    when the task was accepted, so that running it again makes the same picture. `status_word` is
+    the wire's own word for the status, kept by the client when it is one that we do not know.
+    """
+
+    id: str
+    status: Status
+    submit: Submit = Submit()
+    dialect: str = ""  # the dialect it was created in
+    owner: str = ""  # the id of the key it was created with
+    seed: int | None = None
+    attempt: int = 0
+    deaths: int = 0  # how many workers died while they ran it
+    progress: int | None = None  # percent; 100 only at success
+    failure: Failure | None = None
+    artifacts: tuple[Artifact, ...] = ()
+    credits: float = 0
+    created: int | None = None
+    started: int | None = None
+    finished: int | None = None
+    updated: int | None = None
+    status_word: str | None = None
+
+    @property
+    def kind(self) -> Kind:
+        return self.submit.kind
+
+    @property
+    def ended(self) -> bool:
+        return self.status in ENDS
+
+
+class Page(Record, frozen=True, kw_only=True):
+    """Part of a list. `following` (a task id) is `List.before` of the next page, if any."""
+
+    tasks: tuple[Task, ...]
+    total: int
+    following: str | None = None
+    limit: int = 10
+    offset: int = 0
+
+
+class Deleted(Record, frozen=True, kw_only=True):
+    """The ids that were found and removed."""
+
+    ids: tuple[str, ...]
+
+
+class ModelCard(Record, frozen=True, kw_only=True):
+    """What a model makes and which inputs it takes. Durations are in seconds."""
+
+    name: str
+    kind: Kind
+    description: str = ""
+    max_sources: int = 0
+    sizes: tuple[str, ...] = ()
+    ratios: tuple[str, ...] = ()
+    resolutions: tuple[str, ...] = ()
+    durations: tuple[int, ...] = ()
+
+
+class Catalogue(Record, frozen=True, kw_only=True):
+    """The models there are."""
+
+    models: tuple[ModelCard, ...]
+
+
+Reply = Task | Page | Deleted | Catalogue
+
+_ID = re.compile(r"(?:[0-9A-Za-z]+[-_])*([0-9a-fA-F]{24})")
+
+
+def new_id(now: int, random: bytes) -> str:
+    """A task id: `now` (milliseconds, 48 bits) and six random bytes, as 24 hex digits.
+
+    Ids sort by time, and one of them is also a valid MongoDB ObjectId, which AiToEarn's clients
+    check for.
+    """
+    return f"{now & 0xFFFFFFFFFFFF:012x}{random[:6].hex()}"
+
+
+def bare_id(text: str) -> str | None:
+    """The task id in `text`, without what a dialect puts before it; None where there is none.
+
+    A decoration is words ended by `-` or `_`, as in `2600-WorkflowTask-<24 hex digits>`. Every
+    dialect reads every decoration, so that an id can be carried from one to the other as it is.
+    """
+    found = _ID.fullmatch(text)
+    return found[1].lower() if found else None
+
+
+def drop_data(submit: Submit) -> Submit:
+    """`submit` without the bytes that came with it: what may be stored as a row."""
+    if all(source.data is None for source in submit.sources):
+        return submit
+    kept = tuple(msgspec.structs.replace(source, data=None) for source in submit.sources)
+    return msgspec.structs.replace(submit, sources=kept)

@@ -1,0 +1,787 @@
+"""What a wire format is made of: pairs of inverses over plain records, and no I/O.
+
+A dialect reads and writes with the same tables: `Fields` pairs our names with the wire's, `States`
+our statuses with the wire's words, and `Reading` asks what came from outside for values by name
+and kind. The rule that binds whoever edits a dialect: nothing from outside is indexed plainly, and
+whatever is wrong with it is raised as `Malformed` with the path to it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import secrets
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from operator import attrgetter
+from typing import Any, NamedTuple, NoReturn
+from urllib.parse import parse_qsl, quote, unquote, urlencode
+
+import msgspec
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from safelight.errors import Fault, InvalidValue, Malformed, UnknownOperation
+from safelight.task import Command, Kind, Record, Reply, Status, Task
+
+# ------------------------------------------------------------------------------ request, response
+
+
+class Part(Record, frozen=True, kw_only=True):
+    """One part of a form: a value, or, where it has a filename, a file."""
+
+    name: str
+    data: bytes
+    filename: str | None = None
+    media_type: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The part as text. Raises `Malformed` where it is not UTF-8."""
+        try:
+            return self.data.decode()
+        except UnicodeDecodeError:
+            raise Malformed(self.name, "not UTF-8 text", "type") from None
+
+
+class Request(Record, frozen=True, kw_only=True):
+    """An HTTP request as plain data. Header names are lower case, header values as sent.
+
+    `query` is the raw text after `?`; `target` joins it to the path again.
+    """
+
+    method: str
+    path: str
+    query: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+
+    def header(self, name: str) -> str | None:
+        """The first header of that (lower-case) name."""
+        for key, value in self.headers:
+            if key == name:
+                return value
+        return None
+
+    @property
+    def target(self) -> str:
+        return f"{self.path}?{self.query}" if self.query else self.path
+
+    def with_headers(self, *headers: tuple[str, str]) -> Request:
+        """This request with these headers added, or set where they were there before."""
+        names = {name for name, _ in headers}
+        kept = tuple(pair for pair in self.headers if pair[0] not in names)
+        return msgspec.structs.replace(self, headers=kept + headers)
+
+    def arguments(self) -> dict[str, str]:
+        """The values of the query string; of a repeated name the last one."""
+        return dict(parse_qsl(self.query, keep_blank_values=True))
+
+    def json(self) -> Any:
+        """The body as JSON. Raises `Malformed` where it is none."""
+        return read_json(self.body)
+
+    def form(self) -> tuple[Part, ...]:
+        """The body's form parts, in their order, multipart or urlencoded. Raises `Malformed`."""
+        return read_form(self.header("content-type") or "", self.body)
+
+
+class Response(Record, frozen=True, kw_only=True):
+    """An HTTP response as plain data. Header names are lower case."""
+
+    status: int = 200
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+
+    def header(self, name: str) -> str | None:
+        """The first header of that (lower-case) name."""
+        for key, value in self.headers:
+            if key == name:
+                return value
+        return None
+
+    def json(self) -> Any:
+        """The body as JSON. Raises `Malformed` where it is none."""
+        return read_json(self.body)
+
+
+def read_json(body: bytes) -> Any:
+    """`body` as a JSON value, with numbers as int or float. Raises `Malformed`."""
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise Malformed("", "the body is not valid JSON", "syntax") from None
+
+
+def json_response(
+    value: Any,
+    status: int = 200,
+    content_type: str = "application/json",
+    headers: Iterable[tuple[str, str]] = (),
+) -> Response:
+    """An answer whose body is `value` as JSON."""
+    return Response(
+        status=status,
+        headers=(("content-type", content_type), *headers),
+        body=msgspec.json.encode(value),
+    )
+
+
+def json_request(method: str, path: str, value: Any) -> Request:
+    """A request whose body is `value` as JSON."""
+    return Request(
+        method=method,
+        path=path,
+        headers=(("content-type", "application/json"),),
+        body=msgspec.json.encode(value),
+    )
+
+
+def compact_json(value: Any) -> str:
+    """`value` as JSON text without blanks, as the wires that carry JSON in a string write it."""
+    return msgspec.json.encode(value).decode()
+
+
+def query_string(values: Mapping[str, Any]) -> str:
+    """`values` as a query string; those that are None are left out."""
+    return urlencode({name: value for name, value in values.items() if value is not None})
+
+
+# ------------------------------------------------------------------------------------------ forms
+
+
+def write_form(parts: Iterable[Part], boundary: str | None = None) -> tuple[str, bytes]:
+    """The content type and the multipart/form-data body (RFC 7578) that say `parts`."""
+    boundary = boundary or secrets.token_hex(16)
+    lines = bytearray()
+    for part in parts:
+        disposition = f'form-data; name="{_escape(part.name)}"'
+        if part.filename is not None:
+            disposition += f'; filename="{_escape(part.filename)}"'
+        lines += f"--{boundary}\r\nContent-Disposition: {disposition}\r\n".encode()
+        if part.media_type is not None:
+            lines += f"Content-Type: {part.media_type}\r\n".encode()
+        lines += b"\r\n" + part.data + b"\r\n"
+    lines += f"--{boundary}--\r\n".encode()
+    return f"multipart/form-data; boundary={boundary}", bytes(lines)
+
+
+def read_form(content_type: str, body: bytes) -> tuple[Part, ...]:
+    """The parts of a form body, multipart or urlencoded. Raises `Malformed` where it is neither."""
+    media_type, options = parse_options_header(content_type)
+    if media_type == b"application/x-www-form-urlencoded":
+        try:
+            pairs = parse_qsl(body.decode(), keep_blank_values=True, errors="strict")
+        except UnicodeDecodeError:
+            raise Malformed("", "the form is not UTF-8 text", "syntax") from None
+        return tuple(Part(name=name, data=value.encode()) for name, value in pairs)
+    if media_type != b"multipart/form-data":
+        raise Malformed("", "the body is not multipart/form-data", "syntax")
+    boundary = options.get(b"boundary")
+    if not boundary:
+        raise Malformed("", "the multipart form names no boundary", "syntax")
+    return _read_multipart(boundary, body)
+
+
+# A form has a dozen fields; a thousand parts is an attack on our memory, not a task.
+_MOST_PARTS = 256
+
+
+def _read_multipart(boundary: bytes, body: bytes) -> tuple[Part, ...]:
+    reader = _PartReader()
+    try:
+        parser = MultipartParser(
+            boundary,
+            {
+                "on_part_begin": reader.begin,
+                "on_part_data": reader.data,
+                "on_part_end": reader.end,
+                "on_header_field": reader.header_name,
+                "on_header_value": reader.header_value,
+                "on_header_end": reader.header_end,
+                "on_end": reader.finish,
+            },
+        )
+        parser.write(body)
+        parser.finalize()
+    except FormParserError as problem:
+        raise Malformed("", f"the multipart form is broken: {problem}", "syntax") from None
+    if not reader.finished:
+        raise Malformed("", "the multipart form has no end", "syntax")
+    return tuple(reader.parts)
+
+
+@dataclass(slots=True)
+class _PartReader:
+    """Collects what the multipart parser calls out."""
+
+    parts: list[Part] = field(default_factory=list)
+    finished: bool = False
+    _headers: dict[bytes, bytes] = field(default_factory=dict)
+    _name: bytes = b""
+    _value: bytes = b""
+    _data: bytearray = field(default_factory=bytearray)
+
+    def begin(self) -> None:
+        if len(self.parts) >= _MOST_PARTS:
+            raise Malformed("", f"the form has more than {_MOST_PARTS} parts", "syntax")
+        self._headers, self._data = {}, bytearray()
+
+    def data(self, data: bytes, start: int, end: int) -> None:
+        self._data += data[start:end]
+
+    def header_name(self, data: bytes, start: int, end: int) -> None:
+        self._name += data[start:end]
+
+    def header_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def header_end(self) -> None:
+        self._headers[self._name.lower()] = self._value
+        self._name = self._value = b""
+
+    def end(self) -> None:
+        _, options = parse_options_header(self._headers.get(b"content-disposition"))
+        if b"name" not in options:
+            raise Malformed("", "a part of the form has no name", "syntax")
+        filename = options.get(b"filename")
+        media_type = self._headers.get(b"content-type")
+        self.parts.append(
+            Part(
+                name=options[b"name"].decode(errors="replace"),
+                data=bytes(self._data),
+                filename=None if filename is None else filename.decode(errors="replace"),
+                media_type=None if media_type is None else media_type.decode("latin-1"),
+            )
+        )
+
+    def finish(self) -> None:
+        self.finished = True
+
+
+def _escape(name: str) -> str:
+    # RFC 7578 section 2 with the escapes of the HTML standard, which browsers and parsers share.
+    return name.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
+
+
+# ---------------------------------------------------------------------------------------- reading
+
+
+class Reading:
+    """Values from outside, asked for by name and kind.
+
+    `path` is where this object lies in what was read, and stands in front of every name in a
+    `Malformed`. With `text` values arrive as text (forms, query strings) and numbers and flags
+    are parsed out of it. A name that is absent, or null, is missing: with a default it reads as
+    the default, without one it is `Malformed`.
+    """
+
+    __slots__ = ("_lenient", "path", "values")
+
+    def __init__(self, value: Any, path: str = "", *, text: bool = False) -> None:
+        if not isinstance(value, Mapping):
+            raise Malformed(path, "not an object", "type")
+        self.values = value
+        self.path = path
+        self._lenient = text
+
+    def at(self, name: str) -> str:
+        """The full path to a name here."""
+        return f"{self.path}.{name}" if self.path else name
+
+    def has(self, name: str) -> bool:
+        """Whether there is a value (that is not null) of that name."""
+        return self.values.get(name) is not None
+
+    def only(self, names: Iterable[str]) -> None:
+        """Refuse every name that is not one of `names`."""
+        for name in self.values:
+            if name not in names:
+                raise Malformed(self.at(str(name)), "not defined here", "unknown")
+
+    def value(self, name: str, kind: Sort, default: Any = ...) -> Any:
+        """The value of that name, read as `kind` reads it."""
+        raw = self.values.get(name)
+        if raw is None:
+            if default is ...:
+                raise Malformed(self.at(name), "required", "missing")
+            return default
+        return kind.read(self._untext(name, raw, kind), self.at(name))
+
+    def text(self, name: str, default: Any = ...) -> Any:
+        return self.value(name, TEXT, default)
+
+    def integer(self, name: str, default: Any = ...) -> Any:
+        return self.value(name, INTEGER, default)
+
+    def number(self, name: str, default: Any = ...) -> Any:
+        return self.value(name, NUMBER, default)
+
+    def flag(self, name: str, default: Any = ...) -> Any:
+        return self.value(name, FLAG, default)
+
+    def texts(self, name: str, default: Any = ...) -> Any:
+        """A list of texts, as a tuple."""
+        return self.value(name, TEXTS, default)
+
+    def object(self, name: str) -> Reading:
+        """The object of that name; an absent one reads as empty."""
+        raw = self.values.get(name)
+        return Reading({} if raw is None else raw, self.at(name))
+
+    def objects(self, name: str) -> list[Reading]:
+        """The list of objects of that name; an absent one reads as empty."""
+        raw = self.values.get(name)
+        if raw is None:
+            return []
+        if not isinstance(raw, list | tuple):
+            raise Malformed(self.at(name), "not a list", "type")
+        return [Reading(item, f"{self.at(name)}.{index}") for index, item in enumerate(raw)]
+
+    def _untext(self, name: str, raw: Any, kind: Sort) -> Any:
+        if self._lenient and kind.parse is not None and isinstance(raw, str):
+            return kind.parse(raw.strip(), self.at(name))
+        return raw
+
+
+# ------------------------------------------------------------------------------------------ sorts
+
+
+class Sort(NamedTuple):
+    """A sort of value: how the wire's is read (with its path), how ours is written.
+
+    `parse` makes the JSON value out of text, for wires whose values all arrive as text.
+    """
+
+    name: str
+    read: Callable[[Any, str], Any]
+    write: Callable[[Any], Any]
+    parse: Callable[[str, str], Any] | None = None
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _wrong(path: str, sort: str) -> NoReturn:
+    raise Malformed(path, f"not {sort}", "type")
+
+
+def _read_text(value: Any, path: str) -> str:
+    if not isinstance(value, str):
+        _wrong(path, "a string")
+    return value
+
+
+def _read_integer(value: Any, path: str) -> int:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool):
+        _wrong(path, "an integer")
+    if not -(2**63) <= value < 2**63:
+        raise Malformed(path, "out of range", "value")
+    return value
+
+
+def _read_number(value: Any, path: str) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        _wrong(path, "a number")
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise Malformed(path, "out of range", "value")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise Malformed(path, "out of range", "value")
+    return value
+
+
+def _read_flag(value: Any, path: str) -> bool:
+    if not isinstance(value, bool):
+        _wrong(path, "a boolean")
+    return value
+
+
+def _read_texts(value: Any, path: str) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple):
+        _wrong(path, "a list of strings")
+    return tuple(_read_text(item, f"{path}.{index}") for index, item in enumerate(value))
+
+
+def _read_anything(value: Any, path: str) -> Any:
+    return value
+
+
+_INTEGER_TEXT = re.compile(r"[+-]?[0-9]{1,19}")
+_NUMBER_TEXT = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
+_TRUE, _FALSE = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off", ""})
+
+
+def _parse_integer(text: str, path: str) -> int:
+    if not _INTEGER_TEXT.fullmatch(text):
+        _wrong(path, "an integer")
+    return int(text)
+
+
+def _parse_number(text: str, path: str) -> float:
+    if not _NUMBER_TEXT.fullmatch(text):
+        _wrong(path, "a number")
+    return float(text)
+
+
+def _parse_flag(text: str, path: str) -> bool:
+    lowered = text.lower()
+    if lowered not in _TRUE | _FALSE:
+        _wrong(path, "a boolean")
+    return lowered in _TRUE
+
+
+TEXT = Sort("string", _read_text, _same)
+INTEGER = Sort("integer", _read_integer, _same, _parse_integer)
+NUMBER = Sort("number", _read_number, _same, _parse_number)
+FLAG = Sort("boolean", _read_flag, _same, _parse_flag)
+TEXTS = Sort("list of strings", _read_texts, list)
+ANYTHING = Sort("any value", _read_anything, _same)
+
+
+def pairs(sort: Sort, *both: tuple[Any, Any]) -> Sort:
+    """A sort whose values are ours on the left and the wire's on the right, one for one."""
+    to_wire = dict(both)
+    from_wire = {theirs: ours for ours, theirs in both}
+
+    def read(value: Any, path: str) -> Any:
+        theirs = sort.read(value, path)
+        if theirs not in from_wire:
+            raise Malformed(path, f"not one of {', '.join(map(str, from_wire))}")
+        return from_wire[theirs]
+
+    return Sort(sort.name, read, to_wire.__getitem__, sort.parse)
+
+
+# ------------------------------------------------------------------------------------------ fields
+
+
+class Field(NamedTuple):
+    """One line of a table: our name (a path of attributes), the wire's, and the sort of value."""
+
+    ours: str
+    theirs: str
+    sort: Sort = TEXT
+
+
+class Fields:
+    """A table of fields that is read in both directions. None, on our side, is absent on theirs."""
+
+    def __init__(self, *fields: Field) -> None:
+        self.fields = fields
+        self._writers = [(attrgetter(f.ours), f.theirs, f.sort.write) for f in fields]
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The wire's names."""
+        return frozenset(f.theirs for f in self.fields)
+
+    def write(self, record: Any) -> dict[str, Any]:
+        """What the wire says of `record`; values that are None are left out."""
+        written = {}
+        for get, theirs, write in self._writers:
+            value = get(record)
+            if value is not None:
+                written[theirs] = write(value)
+        return written
+
+    def read(self, reading: Reading) -> dict[str, Any]:
+        """Our values by our names; what is absent is left out. Raises `Malformed`."""
+        values = {}
+        for ours, theirs, sort in self.fields:
+            value = reading.value(theirs, sort, None)
+            if value is not None:
+                values[ours] = value
+        return values
+
+
+class States:
+    """Our statuses and a wire's words for them; total, or it cannot be built.
+
+    Several of our statuses may share one word: it is read back as the first that was given with
+    it. A word that we do not know reads as still running and never as an end, because only an
+    end that was said is one.
+    """
+
+    def __init__(self, *words: tuple[Status, Any]) -> None:
+        self._words = dict(words)
+        missing = frozenset(Status) - frozenset(self._words)
+        if missing:
+            raise ValueError(f"no word for {', '.join(sorted(missing))}")
+        self._statuses: dict[Any, Status] = {}
+        for status, word in words:
+            self._statuses.setdefault(word, status)
+        for word, status in self._statuses.items():
+            sharing = {ours for ours, theirs in words if theirs == word}
+            if Status.SUCCEEDED in sharing and sharing != {Status.SUCCEEDED}:
+                raise ValueError(f"{word!r} would read as success and mean {sorted(sharing)}")
+            del status
+
+    def write(self, status: Status) -> Any:
+        """The wire's word for `status`."""
+        return self._words[status]
+
+    def read(self, word: Any) -> Status:
+        """The status that `word` means; RUNNING where it is a word that we do not know."""
+        try:
+            return self._statuses.get(word, Status.RUNNING)
+        except TypeError:  # not even a word: a list, an object
+            return Status.RUNNING
+
+    def knows(self, word: Any) -> bool:
+        """Whether `word` is one of this wire's."""
+        return word in self._statuses
+
+
+# ----------------------------------------------------------------------------------------- dialect
+
+
+class Credential(Record, frozen=True, kw_only=True):
+    """What a request says of its key: a secret, or the id of one and how to check it.
+
+    `check(secret)` raises `Unauthenticated` where the request was not signed with that secret.
+    """
+
+    secret: str | None = None
+    id: str | None = None
+    check: Callable[[str], None] | None = None
+
+
+class Key(Record, frozen=True, kw_only=True):
+    """An id and a secret. The secret is the bearer or API key; both together are Tencent's pair."""
+
+    id: str = ""
+    secret: str = ""
+
+
+class Context(Record, frozen=True, kw_only=True):
+    """What an answer needs beside what it answers: the request, the time (ms), and an id."""
+
+    request: Request
+    request_id: str = ""
+    now: int = 0
+
+
+class Route(NamedTuple):
+    """An operation and where it lies. `{name}` in the path is a parameter.
+
+    `open` routes answer without a key. `creates` marks the ones that make a task.
+    """
+
+    op: str
+    method: str
+    path: str
+    open: bool = False
+
+
+class Match(NamedTuple):
+    """An operation that was found, and the parameters in its path."""
+
+    op: str
+    params: Mapping[str, str]
+    open: bool = False
+
+
+_NOTHING: Mapping[str, str] = {}
+
+
+class Dialect:
+    """One wire format, both directions. Subclasses translate; nothing here sends or stores.
+
+    To add one: a module in `safelight.dialects` with a tuple `DIALECTS` of objects of a subclass.
+    """
+
+    name: str = ""
+    title: str = ""
+    url: str = ""  # where the real service is
+    docs: str = ""  # where its wire is published
+    key_variables: tuple[str, ...] = ()  # environment: the secret last, Tencent's id before it
+    prefixes: tuple[str, ...] = ()  # the paths it answers for; "/" means the root alone
+    routes: tuple[Route, ...] = ()
+    served: bool = True  # whether a server speaks it unless told otherwise
+    polls_per_second: float = 1.0  # what its service allows, or what its clients do
+    kinds: frozenset[Kind] = frozenset(Kind)
+
+    def __init__(self) -> None:
+        self._exact = {(r.method, r.path): r for r in self.routes if "{" not in r.path}
+        self._patterns = [
+            (r, re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(r.path))))
+            for r in self.routes
+            if "{" in r.path
+        ]
+
+    # request: the server reads what the client writes
+
+    def match(self, request: Request) -> Match:
+        """The operation that `request` asks for. Raises `UnknownOperation`."""
+        route = self._exact.get((request.method, request.path))
+        if route is not None:
+            return Match(route.op, _NOTHING, route.open)
+        for route, pattern in self._patterns:
+            found = pattern.fullmatch(request.path)
+            if found and route.method == request.method:
+                params = {name: unquote(value) for name, value in found.groupdict().items()}
+                return Match(route.op, params, route.open)
+        raise UnknownOperation(f"{request.method} {request.path}", name=request.path)
+
+    def read_request(self, op: str, params: Mapping[str, str], request: Request) -> Command:
+        """What `request` asks for. Raises `Malformed`, or a `Fault`."""
+        raise NotImplementedError
+
+    def write_request(self, command: Command) -> Request:
+        """The request that asks for `command`. Raises `Unsupported` where the wire has no words."""
+        raise NotImplementedError
+
+    # reply
+
+    def write_reply(self, op: str, reply: Reply, context: Context) -> Response:
+        """The answer to operation `op`."""
+        raise NotImplementedError
+
+    def read_reply(self, command: Command, response: Response) -> Reply:
+        """What `response` says. Raises `Malformed`, or the `Fault` that it tells."""
+        raise NotImplementedError
+
+    # fault
+
+    def write_fault(self, op: str | None, fault: Fault, context: Context) -> Response:
+        """The answer that tells `fault`; `op` is None where none was found."""
+        raise NotImplementedError
+
+    # key
+
+    def read_key(self, request: Request, now: int) -> Credential:
+        """What `request` says of its key; `now` in ms. Raises `Unauthenticated`."""
+        raise NotImplementedError
+
+    def write_key(self, request: Request, key: Key, now: int) -> Request:
+        """`request` with what proves that it was made with `key`; `now` in ms."""
+        raise NotImplementedError
+
+    # what most wires do alike
+
+    def call(self, command: Command) -> Exchange:
+        """The exchange that carries out `command`: yields requests, is sent responses."""
+        response = yield self.write_request(command)
+        return self.read_reply(command, response)
+
+    def route(self, op: str) -> Route:
+        """The route of that operation."""
+        return next(route for route in self.routes if route.op == op)
+
+    def path(self, op: str, **params: str) -> str:
+        """The path of that operation with its parameters filled in."""
+        path = self.route(op).path
+        for name, value in params.items():
+            path = path.replace(f"{{{name}}}", quote(value, safe=""))
+        return path
+
+    def __repr__(self) -> str:
+        return f"<dialect {self.name}>"
+
+
+Exchange = Generator[Request, Response, Reply]
+
+
+# -------------------------------------------------------------------------- words shared by wires
+
+
+class Frame(NamedTuple):
+    """How large a picture is to be, in the words of `Submit`."""
+
+    width: int | None = None
+    height: int | None = None
+    ratio: str | None = None
+    resolution: str | None = None
+
+
+_PIXELS = re.compile(r"([0-9]{1,5})\s*[xX*×]\s*([0-9]{1,5})")
+_RATIO = re.compile(r"([0-9]{1,4}):([0-9]{1,4})")
+_LEVEL = re.compile(r"([0-9]{1,2})[kK]|([0-9]{3,4})[pP]")
+# The named sizes of the fal and kie families, in pixels.
+_NAMED = {
+    "square": (512, 512),
+    "square_hd": (1024, 1024),
+    "portrait_4_3": (768, 1024),
+    "portrait_16_9": (576, 1024),
+    "landscape_4_3": (1024, 768),
+    "landscape_16_9": (1024, 576),
+    "portrait_3_2": (683, 1024),
+    "landscape_3_2": (1024, 683),
+    "landscape_21_9": (1024, 439),
+    "portrait_21_9": (439, 1024),
+}
+_AS_SOURCE = frozenset({"auto", "adaptive"})
+
+
+def read_frame(text: str, path: str) -> Frame:
+    """The size that `text` says.
+
+    Read are `1024x1024`, `1024*1024`, `16:9`, `2K`, `720p`, `square_hd` and `auto`.
+    Raises `Malformed` where it says none.
+    """
+    word = text.strip()
+    if found := _PIXELS.fullmatch(word):
+        width, height = int(found[1]), int(found[2])
+        if width and height:
+            return Frame(width=width, height=height)
+    elif found := _RATIO.fullmatch(word):
+        if int(found[1]) and int(found[2]):
+            return Frame(ratio=word)
+    elif found := _LEVEL.fullmatch(word):
+        return Frame(resolution=f"{found[1]}K" if found[1] else f"{found[2]}p")
+    elif word.lower() in _AS_SOURCE:
+        return Frame(ratio="auto")
+    elif word.lower() in _NAMED:
+        width, height = _NAMED[word.lower()]
+        return Frame(width=width, height=height)
+    raise Malformed(path, f"{text[:40]!r} is no size", "value")
+
+
+def merge_frames(frames: Sequence[Frame]) -> dict[str, Any]:
+    """The fields of `Submit` that `frames` say together; the first that says one wins."""
+    merged: dict[str, Any] = {}
+    for frame in frames:
+        for name, value in frame._asdict().items():
+            if value is not None:
+                merged.setdefault(name, value)
+    return merged
+
+
+def build_task(values: Mapping[str, Any], **more: Any) -> Task:
+    """A task out of our values by our names; `submit.` begins the names of what was asked."""
+    own, asked = dict(more), {}
+    for name, value in values.items():
+        head, _, rest = name.partition(".")
+        if head == "submit" and rest:
+            asked[rest] = value
+        else:
+            own[name] = value
+    if asked:
+        own["submit"] = msgspec.structs.replace(own["submit"], **asked)
+    return Task(**own)
+
+
+def read_bearer(request: Request) -> str | None:
+    """The secret in `Authorization`, with or without the word Bearer; None where there is none."""
+    value = (request.header("authorization") or "").strip()
+    scheme, blank, rest = value.partition(" ")
+    if blank and scheme.lower() == "bearer":
+        value = rest.strip()
+    elif scheme.lower() == "bearer":
+        value = ""
+    return value or None
+
+
+def require(name: str, value: Any, at_least: float, at_most: float) -> None:
+    """Raise `InvalidValue` unless `value` is None or lies within both bounds."""
+    if value is not None and not at_least <= value <= at_most:
+        raise InvalidValue(f"{name}: must be {at_least} to {at_most}", parameter=name)
+
+
+def no_surprises(value: Any) -> str:
+    """`value` as JSON text with sorted names: equal for equal values, whatever their order."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
