@@ -53,17 +53,7 @@ class Malformed(Exception):
 
     def as_fault(self) -> BadRequest:
         """The caller's fault that this is when the words were the caller's."""
-        match self.kind:
-            case "missing":
-                return MissingParameter(str(self), parameter=self.path)
-            case "type":
-                return InvalidType(str(self), parameter=self.path)
-            case "value":
-                return InvalidValue(str(self), parameter=self.path)
-            case "unknown":
-                return UnknownParameter(str(self), parameter=self.path)
-            case "syntax":
-                return BadRequest(str(self))
+        return _CALLERS[self.kind](str(self), parameter=self.path or None)
 
 
 class Fault(Exception):
@@ -118,6 +108,15 @@ class Unsupported(BadRequest):
     """This cannot be done here."""
 
     code = "unsupported"
+
+
+_CALLERS: dict[str, type[BadRequest]] = {
+    "missing": MissingParameter,
+    "type": InvalidType,
+    "value": InvalidValue,
+    "unknown": UnknownParameter,
+    "syntax": BadRequest,
+}
 
 
 class Unauthenticated(Fault):

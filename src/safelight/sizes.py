@@ -9,9 +9,13 @@ from safelight.errors import InvalidValue
 from safelight.task import Kind, Submit
 
 # Levels name the side of a square with as many pixels: 2K is 2048 x 2048, or 2720 x 1530.
-_LEVEL = re.compile(r"([0-9]{1,2})K")
+_LEVEL = re.compile(r"([1-9][0-9]?)K")
 # Lines name the shorter side, as for video: 720p is 1280 x 720, or 720 x 1280.
-_LINES = re.compile(r"([0-9]{3,4})p")
+_LINES = re.compile(r"([1-9][0-9]{2,3})p")
+_RATIO = re.compile(r"0*([1-9][0-9]{0,4}):0*([1-9][0-9]{0,4})")
+
+# The share of a level's pixels below which an exact ratio is not worth what it costs.
+_NEAR = 0.9
 
 DEFAULT_IMAGE = "1K"
 DEFAULT_VIDEO = "720p"
@@ -21,8 +25,10 @@ def pixels(submit: Submit, source: tuple[int, int] | None = None) -> tuple[int, 
     """The width and height, in pixels, that `submit` asks for.
 
     `source` is the size of the first source picture, which the ratio `"auto"` follows, and which
-    an edit that names no size keeps. A size in pixels is met exactly; a ratio is met exactly too,
-    with both sides even, as near to the resolution as that allows. Raises `InvalidValue`.
+    an edit that names no size keeps. A size in pixels is met exactly. At a level (`"2K"`) a ratio
+    is met exactly too, with both sides even and no more pixels than the level has, where that does
+    not take much from them; at a number of lines (`"720p"`) the shorter side is met exactly, and
+    the longer is the nearest even number. Raises `InvalidValue`.
     """
     if submit.width and submit.height:
         return submit.width, submit.height
@@ -42,9 +48,8 @@ def pixels(submit: Submit, source: tuple[int, int] | None = None) -> tuple[int, 
 
 def _ratio(submit: Submit, source: tuple[int, int] | None) -> tuple[int, int]:
     if submit.ratio and submit.ratio != "auto":
-        across, _, down = submit.ratio.partition(":")
-        if across.isdigit() and down.isdigit() and int(across) and int(down):
-            return int(across), int(down)
+        if found := _RATIO.fullmatch(submit.ratio):
+            return int(found[1]), int(found[2])
         raise InvalidValue(f"ratio: {submit.ratio!r} is not known", parameter="ratio")
     if source:
         return source
@@ -55,8 +60,8 @@ def _by_area(across: int, down: int, area: int) -> tuple[int, int]:
     shared = math.gcd(across, down)
     across, down = across // shared, down // shared
     unit = math.isqrt(area // (across * down))
-    if unit >= 2:
-        unit -= unit % 2
+    unit -= unit % 2
+    if across * down * unit**2 >= _NEAR * area:
         return across * unit, down * unit
     scale = math.sqrt(area / (across * down))  # a source of odd measures: as near as may be
     return _even(across * scale), _even(down * scale)

@@ -22,7 +22,22 @@ import msgspec
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from safelight.errors import Fault, InvalidValue, Malformed, UnknownOperation
+from safelight.errors import (
+    BadRequest,
+    Conflict,
+    Fault,
+    InsufficientCredits,
+    InvalidValue,
+    Malformed,
+    NotFound,
+    RateLimited,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+    UnknownModel,
+    UnknownOperation,
+    Upstream,
+)
 from safelight.task import Command, Kind, Record, Reply, Status, Task
 
 # ------------------------------------------------------------------------------ request, response
@@ -161,7 +176,7 @@ def write_form(parts: Iterable[Part], boundary: str | None = None) -> tuple[str,
             disposition += f'; filename="{_escape(part.filename)}"'
         lines += f"--{boundary}\r\nContent-Disposition: {disposition}\r\n".encode()
         if part.media_type is not None:
-            lines += f"Content-Type: {part.media_type}\r\n".encode()
+            lines += f"Content-Type: {_CONTROLS.sub('', part.media_type)}\r\n".encode()
         lines += b"\r\n" + part.data + b"\r\n"
     lines += f"--{boundary}--\r\n".encode()
     return f"multipart/form-data; boundary={boundary}", bytes(lines)
@@ -169,13 +184,12 @@ def write_form(parts: Iterable[Part], boundary: str | None = None) -> tuple[str,
 
 def read_form(content_type: str, body: bytes) -> tuple[Part, ...]:
     """The parts of a form body, multipart or urlencoded. Raises `Malformed` where it is neither."""
-    media_type, options = parse_options_header(content_type)
+    try:
+        media_type, options = parse_options_header(content_type)
+    except UnicodeEncodeError:
+        raise Malformed("", "the content type is not Latin-1 text", "syntax") from None
     if media_type == b"application/x-www-form-urlencoded":
-        try:
-            pairs = parse_qsl(body.decode(), keep_blank_values=True, errors="strict")
-        except UnicodeDecodeError:
-            raise Malformed("", "the form is not UTF-8 text", "syntax") from None
-        return tuple(Part(name=name, data=value.encode()) for name, value in pairs)
+        return _read_urlencoded(body)
     if media_type != b"multipart/form-data":
         raise Malformed("", "the body is not multipart/form-data", "syntax")
     boundary = options.get(b"boundary")
@@ -186,6 +200,18 @@ def read_form(content_type: str, body: bytes) -> tuple[Part, ...]:
 
 # A form has a dozen fields; a thousand parts is an attack on our memory, not a task.
 _MOST_PARTS = 256
+
+
+def _read_urlencoded(body: bytes) -> tuple[Part, ...]:
+    try:
+        found = parse_qsl(
+            body.decode(), keep_blank_values=True, errors="strict", max_num_fields=_MOST_PARTS
+        )
+    except UnicodeDecodeError:
+        raise Malformed("", "the form is not UTF-8 text", "syntax") from None
+    except ValueError:
+        raise Malformed("", f"the form has more than {_MOST_PARTS} parts", "syntax") from None
+    return tuple(Part(name=name, data=value.encode()) for name, value in found)
 
 
 def _read_multipart(boundary: bytes, body: bytes) -> tuple[Part, ...]:
@@ -249,9 +275,9 @@ class _PartReader:
         media_type = self._headers.get(b"content-type")
         self.parts.append(
             Part(
-                name=options[b"name"].decode(errors="replace"),
+                name=_unescape(options[b"name"]),
                 data=bytes(self._data),
-                filename=None if filename is None else filename.decode(errors="replace"),
+                filename=None if filename is None else _unescape(filename),
                 media_type=None if media_type is None else media_type.decode("latin-1"),
             )
         )
@@ -260,9 +286,20 @@ class _PartReader:
         self.finished = True
 
 
+# The HTML standard escapes the quote and the line ends in the names of a form. The backslash and
+# the other controls are escaped alike here, for parsers differ about what a backslash does.
+_UNSAFE = re.compile(r'["\\\x00-\x1f\x7f]')
+_ESCAPED = re.compile(rb"%(22|5C|0D|0A)")
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f]+")
+
+
 def _escape(name: str) -> str:
-    # RFC 7578 section 2 with the escapes of the HTML standard, which browsers and parsers share.
-    return name.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
+    return _UNSAFE.sub(lambda found: f"%{ord(found[0]):02X}", name)
+
+
+def _unescape(name: bytes) -> str:
+    plain = _ESCAPED.sub(lambda found: bytes([int(found[1], 16)]), name)
+    return plain.decode(errors="replace")
 
 
 # ---------------------------------------------------------------------------------------- reading
@@ -514,11 +551,10 @@ class States:
         self._statuses: dict[Any, Status] = {}
         for status, word in words:
             self._statuses.setdefault(word, status)
-        for word, status in self._statuses.items():
+        for word in self._statuses:
             sharing = {ours for ours, theirs in words if theirs == word}
             if Status.SUCCEEDED in sharing and sharing != {Status.SUCCEEDED}:
                 raise ValueError(f"{word!r} would read as success and mean {sorted(sharing)}")
-            del status
 
     def write(self, status: Status) -> Any:
         """The wire's word for `status`."""
@@ -526,14 +562,14 @@ class States:
 
     def read(self, word: Any) -> Status:
         """The status that `word` means; RUNNING where it is a word that we do not know."""
-        try:
-            return self._statuses.get(word, Status.RUNNING)
-        except TypeError:  # not even a word: a list, an object
-            return Status.RUNNING
+        return self._statuses[word] if self.knows(word) else Status.RUNNING
 
     def knows(self, word: Any) -> bool:
         """Whether `word` is one of this wire's."""
-        return word in self._statuses
+        try:
+            return word in self._statuses and not isinstance(word, bool)  # true is not the word 1
+        except TypeError:  # not even a word: a list, an object
+            return False
 
 
 # ----------------------------------------------------------------------------------------- dialect
@@ -598,10 +634,13 @@ class Dialect:
     title: str = ""
     url: str = ""  # where the real service is
     docs: str = ""  # where its wire is published
+    curl: str = ""  # a line to try it with; `{base}` and `$SAFELIGHT_KEY` stand in it
     key_variables: tuple[str, ...] = ()  # environment: the secret last, Tencent's id before it
     prefixes: tuple[str, ...] = ()  # the paths it answers for; "/" means the root alone
     routes: tuple[Route, ...] = ()
     served: bool = True  # whether a server speaks it unless told otherwise
+    # The headers whose value makes a repeated submission the same task; the client sends the first.
+    idempotency_headers: tuple[str, ...] = ("idempotency-key",)
     polls_per_second: float = 1.0  # what its service allows, or what its clients do
     kinds: frozenset[Kind] = frozenset(Kind)
 
@@ -615,6 +654,13 @@ class Dialect:
 
     # request: the server reads what the client writes
 
+    def claims(self, request: Request) -> bool:
+        """Whether `request`, which lies under one of `prefixes`, is meant for this dialect.
+
+        Cheap, and asked before `match`: what nobody claims is the server's own to answer.
+        """
+        return True
+
     def match(self, request: Request) -> Match:
         """The operation that `request` asks for. Raises `UnknownOperation`."""
         route = self._exact.get((request.method, request.path))
@@ -625,7 +671,7 @@ class Dialect:
             if found and route.method == request.method:
                 params = {name: unquote(value) for name, value in found.groupdict().items()}
                 return Match(route.op, params, route.open)
-        raise UnknownOperation(f"{request.method} {request.path}", name=request.path)
+        raise UnknownOperation(f"There is no {request.method} {request.path}", name=request.path)
 
     def read_request(self, op: str, params: Mapping[str, str], request: Request) -> Command:
         """What `request` asks for. Raises `Malformed`, or a `Fault`."""
@@ -700,7 +746,7 @@ class Frame(NamedTuple):
 
 _PIXELS = re.compile(r"([0-9]{1,5})\s*[xX*×]\s*([0-9]{1,5})")
 _RATIO = re.compile(r"([0-9]{1,4}):([0-9]{1,4})")
-_LEVEL = re.compile(r"([0-9]{1,2})[kK]|([0-9]{3,4})[pP]")
+_LEVEL = re.compile(r"([1-9][0-9]?)[kK]|([1-9][0-9]{2,3})[pP]")
 # The named sizes of the fal and kie families, in pixels.
 _NAMED = {
     "square": (512, 512),
@@ -774,6 +820,46 @@ def read_bearer(request: Request) -> str | None:
     elif scheme.lower() == "bearer":
         value = ""
     return value or None
+
+
+def fault_of_status(status: int, message: str, response: Response) -> Fault:
+    """The fault that an HTTP status, or a code that means the same, tells in an answer."""
+    seconds = read_retry_after(response)
+    simple: dict[int, type[Fault]] = {
+        401: Unauthenticated,
+        402: InsufficientCredits,
+        403: Unauthenticated,
+        404: NotFound,
+        409: Conflict,
+        413: TooLarge,
+    }
+    if status in simple:
+        return simple[status](message)
+    if status == 422:
+        return UnknownModel(message) if "model" in message.lower() else BadRequest(message)
+    if status == 429:
+        return RateLimited(message, retry_after=seconds)
+    if status in (408, 425) or status >= 500:
+        return Unavailable(message, retry_after=seconds)
+    if status >= 400:
+        return BadRequest(message)
+    return Upstream(message)
+
+
+def read_retry_after(response: Response) -> float | None:
+    """The seconds that `Retry-After` asks to wait; None where it says none, or a date."""
+    try:
+        seconds = float(response.header("retry-after") or "")
+    except ValueError:
+        return None
+    return max(0.0, seconds) if math.isfinite(seconds) else None
+
+
+def retry_after_header(fault: Fault) -> tuple[tuple[str, str], ...]:
+    """`Retry-After` in whole seconds (RFC 9110), where the fault knows when to come back."""
+    if isinstance(fault, RateLimited | Unavailable) and fault.retry_after is not None:
+        return (("retry-after", str(max(1, math.ceil(fault.retry_after)))),)
+    return ()
 
 
 def require(name: str, value: Any, at_least: float, at_most: float) -> None:

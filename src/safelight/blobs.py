@@ -1,0 +1,81 @@
+"""Files, through obstore: a local folder here, S3 and its kin elsewhere.
+
+A blob is written once, under a name that no other attempt uses, and is complete when `put`
+returns: on disk, for a folder.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import LocalStore, ObjectStore
+
+
+class Blobs:
+    """A store of files by name. `folder` is the local folder, None where it is not one."""
+
+    def __init__(self, store: ObjectStore, folder: Path | None = None) -> None:
+        self._store = store
+        self._folder = folder
+
+    @classmethod
+    def local(cls, folder: Path) -> Blobs:
+        """Files in a folder, which is made if need be."""
+        folder.mkdir(parents=True, exist_ok=True)
+        return cls(LocalStore(folder, automatic_cleanup=True), folder)
+
+    async def put(self, name: str, data: bytes | Path) -> None:
+        """Keep `data` (bytes, or the file at a path) under `name`."""
+        await obstore.put_async(self._store, name, data)
+        if self._folder is not None:
+            # obstore's folder writes and renames, but leaves the data to the page cache.
+            await asyncio.to_thread(_sync, self._folder / name)
+
+    async def get(self, name: str) -> bytes:
+        """The whole of a blob. Raises `FileNotFoundError`."""
+        result = await obstore.get_async(self._store, name)
+        return bytes(await result.bytes_async())
+
+    async def save(self, name: str, path: Path) -> None:
+        """Copy a blob to a file. Raises `FileNotFoundError`."""
+        result = await obstore.get_async(self._store, name)
+        with path.open("wb") as file:
+            async for chunk in result.stream(min_chunk_size=2**20):
+                file.write(chunk)
+
+    async def stream(self, name: str, start: int, end: int) -> AsyncIterator[bytes]:
+        """The bytes of a blob from `start` up to, not including, `end`."""
+        result = await obstore.get_async(self._store, name, options={"range": (start, end)})
+        async for chunk in result.stream(min_chunk_size=2**18):
+            yield bytes(chunk)
+
+    async def size(self, name: str) -> int:
+        """The size of a blob in bytes. Raises `FileNotFoundError`."""
+        return (await obstore.head_async(self._store, name))["size"]
+
+    async def remove(self, prefix: str) -> None:
+        """Remove every blob whose name begins with `prefix`, which ends in a slash."""
+        async for found in obstore.list(self._store, prefix=prefix):
+            await obstore.delete_async(self._store, [item["path"] for item in found])
+
+    async def check(self) -> None:
+        """Raise where the store does not answer."""
+        async for _ in obstore.list(self._store, prefix="no/such/task"):
+            pass
+
+
+BlobError = BaseError
+
+
+def _sync(path: Path) -> None:
+    for place, flags in ((path, os.O_RDONLY), (path.parent, os.O_RDONLY | os.O_DIRECTORY)):
+        descriptor = os.open(place, flags)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,420 @@
+"""The client: drives a dialect's exchange over HTTP, waits without being a nuisance, downloads.
+
+One client speaks one dialect to one address. `AsyncClient` does the work; `Client` runs the same
+one on a thread of its own. The rule for whoever edits it: nothing here sends a submission twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from urllib.parse import urlsplit
+
+import httpx
+import msgspec
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from safelight import dialects
+from safelight.errors import (
+    Fault,
+    Malformed,
+    NotFound,
+    RateLimited,
+    StillRunning,
+    SubmissionUnknown,
+    Unauthenticated,
+    Unavailable,
+    Unreachable,
+    Upstream,
+)
+from safelight.media_types import suffix_of
+from safelight.task import (
+    Cancel,
+    Catalogue,
+    Command,
+    Delete,
+    Deleted,
+    Fetch,
+    Kind,
+    List,
+    Models,
+    Page,
+    Reply,
+    Status,
+    Submit,
+    Task,
+)
+from safelight.wire import Dialect, Key, Request, Response
+
+_T = TypeVar("_T")
+OnProgress = Callable[[Task], object]
+
+# Waiting: the pauses between two polls grow by a quarter, up to the longest one, each give or
+# take a fifth, so that many waits do not fall into step.
+_GROWTH, _LONGEST_PAUSE, _JITTER = 1.25, 10.0, 0.2
+# After a fault pauses double, up to this.
+_LONGEST_BACKOFF = 30.0
+_PASSING = (Unreachable, Unavailable, RateLimited, Upstream)
+_DOWNLOAD_TRIES = 4
+
+
+class AsyncClient:
+    """A client of one service, or of a Safelight, in one dialect.
+
+    `dialect` is a name such as `"tensorslab"`; `url` the address, by default the real service's;
+    `key` the secret, or a `Key` of id and secret for Tencent, by default from the environment
+    variables that the service's own tools read. `pace` is the first pause, in seconds, between
+    two polls of one task; `per_second` bounds the polls of all waits together, and `timeout`, in
+    seconds, each request. `transport` is httpx's, for tests and proxies.
+    """
+
+    def __init__(
+        self,
+        dialect: str | Dialect,
+        url: str | None = None,
+        key: str | Key | None = None,
+        *,
+        pace: float = 1.0,
+        per_second: float | None = None,
+        timeout: float = 60.0,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self.dialect = dialects.named(dialect) if isinstance(dialect, str) else dialect
+        self.url = (url or self.dialect.url).rstrip("/")
+        self._host = urlsplit(self.url).netloc
+        self._key = key
+        self._pace = pace
+        self._turns = _Turns(per_second or self.dialect.polls_per_second)
+        self._http = httpx.AsyncClient(timeout=timeout, transport=transport, follow_redirects=False)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    # ------------------------------------------------------------------------------- commands
+
+    async def submit(self, submit: Submit | None = None, **words: Any) -> Task:
+        """Submit a task: a `Submit`, or its fields by name. Never sent twice.
+
+        Raises `SubmissionUnknown` where the answer was lost: the task may exist, and may cost.
+        """
+        asked = msgspec.structs.replace(submit, **words) if submit else Submit(**words)
+        task = await self._carry_out(asked)
+        assert isinstance(task, Task)
+        return task
+
+    async def fetch(self, task: Task | str, kind: Kind | None = None) -> Task:
+        """The state of a task. Raises `NotFound`."""
+        fetched = await self._carry_out(_fetch(task, kind))
+        assert isinstance(fetched, Task)
+        return fetched
+
+    async def wait(
+        self,
+        task: Task | str,
+        timeout: float | None = 900.0,  # noqa: ASYNC109 - what callers look for; raises StillRunning
+        on_progress: OnProgress | None = None,
+        kind: Kind | None = None,
+    ) -> Task:
+        """Poll until the task is at its end, and return it, whatever the end.
+
+        Faults of the network and of an overloaded service are waited out. `on_progress` hears of
+        every change. Raises `NotFound` at once, and `StillRunning` after `timeout` seconds.
+        """
+        asked = _fetch(task, kind)
+        try:
+            async with asyncio.timeout(timeout):
+                async for state in self._states(asked):
+                    if on_progress is not None:
+                        on_progress(state)
+                    if state.ended:
+                        return state
+        except TimeoutError:
+            raise StillRunning(task_id=asked.id) from None
+        raise AssertionError("polling goes on until the end")  # pragma: no cover
+
+    async def cancel(self, task: Task | str, kind: Kind | None = None) -> None:
+        """Ask that the task end. Raises `Unsupported` where the wire has no word for it."""
+        asked = _fetch(task, kind)
+        await self._carry_out(Cancel(id=asked.id, kind=asked.kind))
+
+    async def delete(self, *tasks: Task | str, kind: Kind | None = None) -> tuple[str, ...]:
+        """Remove tasks and their files. Raises `Unsupported` where the wire cannot."""
+        asked = [_fetch(task, kind) for task in tasks]
+        known = asked[0].kind if asked else kind
+        reply = await self._carry_out(Delete(ids=tuple(one.id for one in asked), kind=known))
+        assert isinstance(reply, Deleted)
+        return reply.ids
+
+    async def list(self, asked: List | None = None, **words: Any) -> Page:
+        """One's own tasks: a `List`, or its fields by name. Raises `Unsupported`."""
+        page = await self._carry_out(msgspec.structs.replace(asked or List(), **words))
+        assert isinstance(page, Page)
+        return page
+
+    async def models(self, asked: Models | None = None, **words: Any) -> Catalogue:
+        """The models of the service. Raises `Unsupported` where the wire does not tell them."""
+        found = await self._carry_out(msgspec.structs.replace(asked or Models(), **words))
+        assert isinstance(found, Catalogue)
+        return found
+
+    async def download(self, task: Task, folder: Path | str) -> Sequence[Path]:
+        """Save the files of a task in `folder`, made if need be; returns their paths.
+
+        A file has its name only when it is complete.
+        """
+        into = Path(folder)
+        into.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - one call, before any waiting
+        urls = [artifact.url for artifact in task.artifacts if artifact.url]
+        if task.status is Status.SUCCEEDED and not urls:
+            raise Upstream(f"The task {task.id} succeeded and has no file")
+        return [
+            await self._download(url, into / f"{task.id}-{number}")
+            for number, url in enumerate(urls)
+        ]
+
+    # ------------------------------------------------------------------------------- exchange
+
+    async def _carry_out(self, command: Command) -> Reply:
+        exchange = self.dialect.call(command)
+        try:
+            request = next(exchange)
+            while True:
+                request = exchange.send(await self._send(command, request))
+        except StopIteration as stopped:
+            reply: Reply = stopped.value
+            return reply
+        except Malformed as problem:
+            raise _lost(command, Upstream(f"{self.url} answered nonsense: {problem}")) from None
+
+    async def _send(self, command: Command, request: Request) -> Response:
+        request = request.with_headers(("host", self._host))
+        if isinstance(command, Submit) and command.idempotency_key:
+            name = self.dialect.idempotency_headers[0]
+            request = request.with_headers((name, command.idempotency_key))
+        request = self.dialect.write_key(request, self._find_key(), _now())
+        try:
+            answer = await self._http.request(
+                request.method,
+                f"{self.url}{request.target}",
+                headers=list(request.headers),
+                content=request.body,
+            )
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as problem:
+            raise Unreachable(f"{self.url} cannot be reached ({_said(problem)})") from None
+        except httpx.TransportError as problem:
+            fault = Unreachable(f"{self.url} did not answer ({_said(problem)})")
+            raise _lost(command, fault) from None
+        return Response(
+            status=answer.status_code,
+            headers=tuple((name.lower(), value) for name, value in answer.headers.items()),
+            body=answer.content,
+        )
+
+    def _find_key(self) -> Key:
+        if isinstance(self._key, Key):
+            return self._key
+        names = self.dialect.key_variables
+        secret = self._key or os.environ.get(names[-1], "")
+        id = os.environ.get(names[0], "") if len(names) > 1 else ""
+        if isinstance(self._key, str) and len(names) > 1 and ":" in self._key:
+            id, _, secret = self._key.partition(":")
+        if not secret or (len(names) > 1 and not id):
+            raise Unauthenticated(f"no key: set {' and '.join(names)}", reason="missing")
+        return Key(id=id, secret=secret)
+
+    # ------------------------------------------------------------------------------- waiting
+
+    async def _states(self, asked: Fetch) -> AsyncIterator[Task]:
+        """Every state of the task that a poll sees and that differs from the one before."""
+        pause, backoff = self._pace, self._pace
+        last: Task | None = None
+        while True:
+            await self._turns.take()
+            try:
+                reply = await self._carry_out(asked)
+            except _PASSING as fault:
+                await asyncio.sleep(_after(fault, backoff))
+                backoff = min(_LONGEST_BACKOFF, backoff * 2)
+                continue
+            assert isinstance(reply, Task)
+            if reply != last:
+                yield reply
+            last, backoff = reply, self._pace
+            await asyncio.sleep(_jittered(pause))
+            pause = min(_LONGEST_PAUSE, max(self._pace, pause * _GROWTH))
+
+    # ------------------------------------------------------------------------------- download
+
+    async def _download(self, url: str, stem: Path) -> Path:
+        for tried in range(_DOWNLOAD_TRIES):
+            try:
+                return await self._download_once(url, stem)
+            except _PASSING as fault:
+                if tried == _DOWNLOAD_TRIES - 1:
+                    raise
+                await asyncio.sleep(_after(fault, self._pace * 2**tried))
+        raise AssertionError  # pragma: no cover
+
+    async def _download_once(self, url: str, stem: Path) -> Path:
+        part = stem.with_name(f"{stem.name}.part")
+        try:
+            # Without the key: result links need none, and may lead to somebody else's storage.
+            async with self._http.stream("GET", url, follow_redirects=True) as answer:
+                _check_download(answer)
+                with part.open("wb") as file:
+                    async for chunk in answer.aiter_bytes():
+                        file.write(chunk)
+        except httpx.TransportError as problem:
+            part.unlink(missing_ok=True)
+            raise Unreachable(f"the file was not sent whole ({_said(problem)})") from None
+        return part.replace(stem.with_name(f"{stem.name}{_suffix(answer, url)}"))
+
+
+class Client:
+    """The same client for code without a loop: it runs an `AsyncClient` on a thread of its own.
+
+    Takes what `AsyncClient` takes; use it as a context manager, or `close` it.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self._stack = ExitStack()
+        self._portal: BlockingPortal = self._stack.enter_context(start_blocking_portal())
+        try:
+            self._client = self._portal.call(partial(AsyncClient, *args, **options))
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        type: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections and end the thread."""
+        self._portal.call(self._client.close)
+        self._stack.close()
+
+    def submit(self, submit: Submit | None = None, **words: Any) -> Task:
+        """See `AsyncClient.submit`."""
+        return self._portal.call(partial(self._client.submit, submit, **words))
+
+    def fetch(self, task: Task | str, kind: Kind | None = None) -> Task:
+        """See `AsyncClient.fetch`."""
+        return self._portal.call(self._client.fetch, task, kind)
+
+    def wait(
+        self,
+        task: Task | str,
+        timeout: float | None = 900.0,
+        on_progress: OnProgress | None = None,
+        kind: Kind | None = None,
+    ) -> Task:
+        """See `AsyncClient.wait`; `on_progress` is called on the client's thread."""
+        return self._portal.call(self._client.wait, task, timeout, on_progress, kind)
+
+    def cancel(self, task: Task | str, kind: Kind | None = None) -> None:
+        """See `AsyncClient.cancel`."""
+        self._portal.call(self._client.cancel, task, kind)
+
+    def delete(self, *tasks: Task | str, kind: Kind | None = None) -> tuple[str, ...]:
+        """See `AsyncClient.delete`."""
+        return self._portal.call(partial(self._client.delete, *tasks, kind=kind))
+
+    def list(self, asked: List | None = None, **words: Any) -> Page:
+        """See `AsyncClient.list`."""
+        return self._portal.call(partial(self._client.list, asked, **words))
+
+    def models(self, asked: Models | None = None, **words: Any) -> Catalogue:
+        """See `AsyncClient.models`."""
+        return self._portal.call(partial(self._client.models, asked, **words))
+
+    def download(self, task: Task, folder: Path | str) -> Sequence[Path]:
+        """See `AsyncClient.download`."""
+        return self._portal.call(self._client.download, task, folder)
+
+
+class _Turns:
+    """Turns at a rate that all who take them share."""
+
+    def __init__(self, per_second: float) -> None:
+        self._interval = 1 / per_second
+        self._next = 0.0
+
+    async def take(self) -> None:
+        """Wait for the next turn."""
+        now = asyncio.get_running_loop().time()
+        turn = max(now, self._next)
+        self._next = turn + self._interval
+        if turn > now:
+            await asyncio.sleep(turn - now)
+
+
+def _fetch(task: Task | str, kind: Kind | None) -> Fetch:
+    if isinstance(task, Task):
+        return Fetch(id=task.id, kind=kind or task.kind)
+    return Fetch(id=task, kind=kind)
+
+
+def _lost(command: Command, fault: Fault) -> Fault:
+    """What a lost answer means: of a submission, that nobody knows whether it was accepted."""
+    if isinstance(command, Submit):
+        return SubmissionUnknown(f"{fault.message}; the task may have been accepted")
+    return fault
+
+
+def _after(fault: Fault, backoff: float) -> float:
+    """How long to pause after a passing fault, in seconds: as it asks, but never shorter."""
+    asked = getattr(fault, "retry_after", None)
+    return max(_jittered(backoff), asked or 0.0)
+
+
+def _jittered(seconds: float) -> float:
+    return seconds * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - not a secret
+
+
+def _now() -> int:
+    """The time that a signature is made at: milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+def _said(problem: Exception) -> str:
+    return str(problem) or type(problem).__name__
+
+
+def _check_download(answer: httpx.Response) -> None:
+    if answer.status_code == 200:
+        return
+    problem = f"the file answers with status {answer.status_code}"
+    if answer.status_code in (404, 410):
+        raise NotFound(f"{problem}: it is not there any more")
+    if answer.status_code == 429 or answer.status_code >= 500:
+        raise Unavailable(problem)
+    raise Upstream(problem)
+
+
+def _suffix(answer: httpx.Response, url: str) -> str:
+    media_type = answer.headers.get("content-type", "").partition(";")[0].strip()
+    known = suffix_of(media_type) if media_type != "application/octet-stream" else ""
+    return known or Path(urlsplit(url).path).suffix

@@ -1,0 +1,140 @@
+"""The settings: read once at the edge, from a file and the environment, and handed down frozen.
+
+What is given on the command line wins over `SAFELIGHT_*` in the environment, which wins over the
+file. A name that is not a setting is refused, so that a typing error is not a silent default.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import limits
+import platformdirs
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+DEFAULT_FILE = Path("safelight.toml")
+
+
+class SettingsError(Exception):
+    """The settings are not valid; the message says which, and why."""
+
+
+class ModelRule(BaseModel):
+    """Which engine runs a model. `name` may hold the wildcards `*`, `?` and `[...]`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    engine: str
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. `docs/configuration.md` explains each."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="SAFELIGHT_", env_nested_delimiter="__", frozen=True, extra="forbid"
+    )
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65535)
+    public_url: str | None = None  # what links begin with; the listen address when not set
+    data: Path = Field(default_factory=lambda: Path(platformdirs.user_data_dir("safelight")))
+    dialects: tuple[str, ...] = ()  # none: all that are served by default
+
+    models: tuple[ModelRule, ...] = ()  # none: every model on `sketch`, processing on `enhance`
+    engines: dict[str, dict[str, Any]] = Field(default_factory=dict)  # by engine, its settings
+
+    concurrency: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
+    time_limit: float = Field(default=900, gt=0)  # seconds that one run of a task may take
+    most_deaths: int = Field(default=3, ge=1)  # workers that may die of a task before it fails
+    grace: float = Field(default=20, ge=0)  # seconds that running tasks get when told to stop
+    retention_days: float = Field(default=7, gt=0)
+
+    max_body: int = Field(default=64 * 2**20, gt=0)  # bytes of a request
+    max_source: int = Field(default=32 * 2**20, gt=0)  # bytes of one source file
+    max_pixels: int = Field(default=4096 * 4096, gt=0)  # of a picture, read or made
+    rates: dict[str, str] = Field(
+        default_factory=lambda: {"tencent.DescribeImageTaskDetail": "20/second"}
+    )  # by dialect and operation, for each key
+    private_sources: bool = False  # whether source addresses may be private or loopback ones
+    source_timeout: float = Field(default=60, gt=0)  # seconds to fetch one source
+
+    log_level: str = "info"
+    log_json: bool = False
+
+    @field_validator("public_url")
+    @classmethod
+    def _check_public_url(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise ValueError("must begin with http:// or https://")
+        return value.rstrip("/") if value else None
+
+    @field_validator("log_level")
+    @classmethod
+    def _check_log_level(cls, value: str) -> str:
+        if value.lower() not in ("debug", "info", "warning", "error"):
+            raise ValueError("must be debug, info, warning or error")
+        return value.lower()
+
+    @field_validator("rates")
+    @classmethod
+    def _check_rates(cls, value: dict[str, str]) -> dict[str, str]:
+        for text in value.values():
+            limits.parse(text)
+        return value
+
+    @property
+    def retention(self) -> int:
+        """How long an ended task is kept, in milliseconds."""
+        return int(self.retention_days * 86_400_000)
+
+
+def load(file: Path | None = None, **given: Any) -> Settings:
+    """The settings from `given` (those that are not None), the environment and the file.
+
+    `file` defaults to `safelight.toml` in the current folder, if there is one. Raises
+    `SettingsError`.
+    """
+    if file is not None and not file.is_file():
+        raise SettingsError(f"{file}: no such file")
+    source = file or DEFAULT_FILE
+
+    class Loaded(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return (
+                init_settings,
+                env_settings,
+                TomlConfigSettingsSource(settings_cls, toml_file=source),
+            )
+
+    try:
+        return Loaded(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as problem:
+        raise SettingsError(_sentences(problem.errors())) from None
+    except ValueError as problem:  # TOML that is none
+        raise SettingsError(f"{source}: {problem}") from None
+
+
+def _sentences(problems: Any) -> str:
+    def sentence(problem: Mapping[str, Any]) -> str:
+        return f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
+
+    return "; ".join(sentence(problem) for problem in problems)

@@ -1,0 +1,86 @@
+"""Links to files: unguessable, without a key, and gone with their task.
+
+A link says the task, which of its files, and a signature that only this installation can make; so
+nothing has to be stored for it, and deleting the task ends it.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from typing import NamedTuple
+
+import msgspec
+
+from safelight.media_types import suffix_of
+from safelight.secrets import Vault
+from safelight.task import Artifact, Source, Task
+
+FILES = "/files/"
+_LINK = re.compile(r"([0-9a-f]{24})-([as])([0-9]{1,3})-([0-9a-f]{32})(?:\.[a-z0-9]{1,5})?")
+
+
+class Target(NamedTuple):
+    """What a link leads to: a task, and its artifact or its source of that number."""
+
+    task_id: str
+    what: str  # "a": an artifact, "s": a source
+    number: int
+
+
+class Links:
+    """Makes and reads links. `base` is the public address that a link begins with."""
+
+    def __init__(self, vault: Vault) -> None:
+        self._vault = vault
+
+    def write(self, base: str, target: Target, media_type: str | None) -> str:
+        """The link to a file, with the suffix that fits its media type."""
+        name = f"{target.task_id}-{target.what}{target.number}"
+        return f"{base}{FILES}{name}-{self._vault.sign_link(name)}{suffix_of(media_type)}"
+
+    def read(self, name: str) -> Target | None:
+        """What the last part of a link leads to; None where it is not one that we made."""
+        found = _LINK.fullmatch(name)
+        if not found:
+            return None
+        task_id, what, index, signature = found.groups()
+        expected = self._vault.sign_link(f"{task_id}-{what}{index}")
+        if not hmac.compare_digest(signature, expected):
+            return None
+        return Target(task_id, what, int(index))
+
+    def read_url(self, url: str) -> Target | None:
+        """What a link of ours leads to; None where the address is not one.
+
+        The signature says that it is ours, whatever name this server was called by.
+        """
+        _, found, name = url.partition(FILES)
+        return self.read(name) if found else None
+
+    def dress(self, task: Task, base: str) -> Task:
+        """`task` with links to its files, and to the sources that came with the request."""
+        if task.artifacts:
+            task = msgspec.structs.replace(task, artifacts=self._artifacts(task, base))
+        if any(source.url is None for source in task.submit.sources):
+            submit = msgspec.structs.replace(task.submit, sources=self._sources(task, base))
+            task = msgspec.structs.replace(task, submit=submit)
+        return task
+
+    def _artifacts(self, task: Task, base: str) -> tuple[Artifact, ...]:
+        return tuple(
+            msgspec.structs.replace(
+                artifact, url=self.write(base, Target(task.id, "a", index), artifact.media_type)
+            )
+            for index, artifact in enumerate(task.artifacts)
+        )
+
+    def _sources(self, task: Task, base: str) -> tuple[Source, ...]:
+        return tuple(
+            source
+            if source.url is not None
+            else msgspec.structs.replace(
+                source, url=self.write(base, Target(task.id, "s", index), source.media_type)
+            )
+            for index, source in enumerate(task.submit.sources)
+        )

@@ -1,0 +1,291 @@
+"""The composition root: builds the parts from the settings, starts them, and drains them."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import secrets
+import shutil
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+import structlog
+from granian.constants import Interfaces
+from granian.log import LogLevels
+from granian.server.embed import Server
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from safelight import dialects
+from safelight.blobs import Blobs
+from safelight.config import Settings, SettingsError
+from safelight.fetching import Fetcher
+from safelight.links import FILES, Links
+from safelight.models import ModelMap
+from safelight.queue import Queue
+from safelight.secrets import Vault
+from safelight.server.bridge import Bridge
+from safelight.server.files import Files
+from safelight.server.housekeeping import Housekeeping
+from safelight.server.keys import Keyring, NewKey
+from safelight.server.metrics import Metrics
+from safelight.server.page import page
+from safelight.server.rates import Rates
+from safelight.service import Service, now_millis
+from safelight.store import scripts
+from safelight.store.sqlite import SQLiteStore
+from safelight.wire import Dialect
+from safelight.worker import Worker
+
+_log = structlog.get_logger("safelight.server")
+
+_DATABASE, _FILES, _SCRATCH, _LOCK = "safelight.db", "files", "scratch", "lock"
+# HTTP answers, and its last ones are sent, before the loop under it goes.
+_HTTP_STOP_SECONDS = 5
+
+
+class DataInUse(Exception):
+    """Another server runs on this data folder."""
+
+
+class App:
+    """One process: the API, its workers, and their keep.
+
+    `build` it, `start` it, and in the end `drain` and `close` it.
+    """
+
+    def __init__(self, settings: Settings, store: SQLiteStore, vault: Vault) -> None:
+        data = settings.data
+        self.settings = settings
+        self.store = store
+        self.keyring = Keyring(store, vault)
+        self.blobs = Blobs.local(data / _FILES)
+        self.queue = Queue()
+        self.metrics = Metrics()
+        self.dialects = served_dialects(settings)
+        links = Links(vault)
+        models = ModelMap.build(settings.models, settings.engines)
+        fetcher = Fetcher(settings.max_source, settings.source_timeout, settings.private_sources)
+        self.worker = Worker(
+            f"{os.getpid()}-{secrets.token_hex(4)}",
+            store,
+            self.blobs,
+            models,
+            fetcher,
+            links,
+            scratch=data / _SCRATCH,
+            time_limit=settings.time_limit,
+            most_deaths=settings.most_deaths,
+            max_pixels=settings.max_pixels,
+            observe=self.metrics.engine,
+        )
+        self.service = Service(
+            store,
+            self.queue,
+            self.blobs,
+            models,
+            fetcher,
+            links,
+            retention=settings.retention,
+            max_source=settings.max_source,
+            max_pixels=settings.max_pixels,
+            stop=self.worker.stop,
+        )
+        self.housekeeping = Housekeeping(
+            store, self.blobs, self.queue, self.worker, settings.retention
+        )
+        self.files = Files(store, self.blobs, links, self.oldest)
+        self.asgi = Bridge(
+            self.dialects,
+            self.service,
+            self.keyring,
+            links,
+            Rates(settings.rates),
+            self.metrics,
+            self._behind(),
+            max_body=settings.max_body,
+            public_url=settings.public_url,
+            default_url=local_url(settings),
+        )
+        self.draining = False
+        self._running: list[asyncio.Task[None]] = []
+
+    @classmethod
+    def build(cls, settings: Settings) -> App:
+        """Everything, ready to start. Raises `SettingsError`, `SchemaTooNew`."""
+        settings.data.mkdir(parents=True, exist_ok=True)
+        vault = Vault.open(settings.data)
+        return cls(settings, SQLiteStore.open(settings.data / _DATABASE), vault)
+
+    def oldest(self) -> int:
+        """Tasks that ended at this time, or before, count as gone."""
+        return now_millis() - self.settings.retention
+
+    async def first_key(self) -> NewKey | None:
+        """On an empty data folder, its first key."""
+        return None if await self.keyring.list() else await self.keyring.create("first")
+
+    async def start(self) -> None:
+        """Take up what an earlier process left, and start to work."""
+        scratch = self.settings.data / _SCRATCH
+        await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
+        await self.housekeeping.recover()
+        self._running = [
+            asyncio.create_task(self.queue.run(self.worker.run, self.settings.concurrency)),
+            asyncio.create_task(self.housekeeping.run()),
+        ]
+
+    async def drain(self) -> None:
+        """Claim nothing more, give what runs its grace, and give back the rest."""
+        self.draining = True
+        self.queue.stop()
+        work, keeping = self._running or (None, None)
+        if work is not None and keeping is not None:
+            await asyncio.wait([work], timeout=self.settings.grace)
+            await self.worker.release()
+            keeping.cancel()
+            await asyncio.wait([work, keeping])
+            self._running = []
+
+    async def close(self) -> None:
+        """Write what is waiting, and close."""
+        await self.store.close()
+
+    # --------------------------------------------------------------------- what is no dialect's
+
+    def _behind(self) -> Starlette:
+        return Starlette(
+            routes=[
+                Route("/", self._page),
+                Route("/healthz", self._healthz),
+                Route("/readyz", self._readyz),
+                Route("/metrics", self._metrics),
+                Route(f"{FILES}{{name}}", self.files.answer),
+            ]
+        )
+
+    async def _page(self, request: Request) -> Response:
+        return page(self.dialects, str(request.base_url).rstrip("/"))
+
+    async def _healthz(self, request: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def _readyz(self, request: Request) -> Response:
+        if self.draining:
+            return PlainTextResponse("draining\n", 503)
+        await self.store.read(scripts.list_keys())
+        await self.blobs.check()
+        return PlainTextResponse("ready\n")
+
+    async def _metrics(self, request: Request) -> Response:
+        counts = await self.store.read_aside(scripts.count_by_status())
+        return Response(
+            self.metrics.write(counts, self.queue.depth()),
+            media_type="text/plain; version=0.0.4",
+        )
+
+
+def served_dialects(settings: Settings) -> tuple[Dialect, ...]:
+    """The dialects that the settings name, or all that are served unless told otherwise.
+
+    Raises `SettingsError` where two of them are at home on the same path.
+    """
+    try:
+        chosen = tuple(dialects.named(name) for name in settings.dialects)
+    except LookupError as problem:
+        raise SettingsError(f"dialects: {problem}") from None
+    if not chosen:
+        chosen = tuple(dialect for dialect in dialects.found().values() if dialect.served)
+    owners: dict[str, str] = {}
+    for dialect in chosen:
+        for prefix in dialect.prefixes:
+            if prefix in owners:
+                both = f"{owners[prefix]} and {dialect.name}"
+                raise SettingsError(f"dialects: {both} are both at home on {prefix}")
+            owners[prefix] = dialect.name
+    return chosen
+
+
+def local_url(settings: Settings) -> str:
+    """The address that this server has on its own machine."""
+    host = "127.0.0.1" if settings.host in ("0.0.0.0", "::", "") else settings.host  # noqa: S104
+    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
+
+
+def lock(data: Path) -> IO[str]:
+    """Keep other servers off this data folder while the returned file is open.
+
+    Two of them would each take the other for dead. Raises `DataInUse`.
+    """
+    data.mkdir(parents=True, exist_ok=True)
+    file = (data / _LOCK).open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        raise DataInUse(f"{data}: another server runs on this data folder") from None
+    return file
+
+
+async def serve(settings: Settings, told: Callable[[App, NewKey | None], None]) -> None:
+    """Run the server until SIGTERM or SIGINT. `told` hears when it answers, and of a first key."""
+    with lock(settings.data):
+        app = App.build(settings)
+        stopped = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stopped.set)
+        key = await app.first_key()
+        await app.start()
+        http = Server(
+            target=app.asgi,
+            address=settings.host,
+            port=settings.port,
+            interface=Interfaces.ASGINL,
+            websockets=False,
+            log_enabled=False,
+            log_level=LogLevels.warning,
+        )
+        serving = asyncio.create_task(http.serve())
+        await _listening(settings, serving)
+        told(app, key)
+        waiting = asyncio.create_task(stopped.wait())
+        await asyncio.wait([waiting, serving], return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        _log.info("draining", seconds=settings.grace)
+        await app.drain()
+        http.stop()  # type: ignore[no-untyped-call]
+        await asyncio.wait([serving], timeout=_HTTP_STOP_SECONDS)
+        await app.close()
+        _log.info("stopped")
+
+
+async def _listening(settings: Settings, serving: asyncio.Task[None]) -> None:
+    """Wait until the port answers. Raises whatever kept the server from it."""
+    host = "127.0.0.1" if settings.host in ("0.0.0.0", "") else settings.host  # noqa: S104
+    for _ in range(200):
+        if serving.done():
+            serving.result()
+            raise OSError("the HTTP server stopped as it started")
+        try:
+            _, writer = await asyncio.open_connection(host, settings.port)
+            writer.close()
+            await writer.wait_closed()
+            return
+        except OSError:
+            await asyncio.sleep(0.02)
+    raise TimeoutError("the HTTP server does not answer")
+
+
+def free_port(host: str) -> int:
+    """A port that is free just now."""
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        port: int = probe.getsockname()[1]
+        return port

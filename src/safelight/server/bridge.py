@@ -1,0 +1,248 @@
+"""HTTP to a dialect and back: one ASGI callable in front of all of them.
+
+Whatever goes wrong under a dialect's prefix (no such route, bad JSON, too large a body, a bug of
+ours) is told in that dialect's own words. What no dialect answers for goes on to the application
+behind.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from typing import Any
+
+import msgspec
+import structlog
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from safelight.errors import Fault, Internal, Malformed, TooLarge
+from safelight.links import Links
+from safelight.server.keys import Keyring
+from safelight.server.metrics import Metrics
+from safelight.server.rates import Rates
+from safelight.service import Service, now_millis
+from safelight.task import Cancel, Command, Delete, Fetch, Page, Reply, Submit, Task, bare_id
+from safelight.wire import Context, Dialect, Match, Request, Response
+
+_log = structlog.get_logger("safelight.server")
+_HOST = re.compile(r"[A-Za-z0-9.\-]{1,253}(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](?::[0-9]{1,5})?")
+_MOST_TOKEN = 255
+
+
+class Gone(Exception):
+    """The caller went away in the middle of its request."""
+
+
+class Bridge:
+    """Answers for the prefixes of `dialects`; anything else is for `behind`."""
+
+    def __init__(
+        self,
+        dialects: Sequence[Dialect],
+        service: Service,
+        keyring: Keyring,
+        links: Links,
+        rates: Rates,
+        metrics: Metrics,
+        behind: ASGIApp,
+        *,
+        max_body: int,
+        public_url: str | None,
+        default_url: str,
+        clock: Callable[[], int] = now_millis,
+    ) -> None:
+        self._service = service
+        self._keyring = keyring
+        self._links = links
+        self._rates = rates
+        self._metrics = metrics
+        self._behind = behind
+        self._max_body = max_body
+        self._public_url = public_url
+        self._default_url = default_url
+        self._clock = clock
+        self._prefixes = sorted(
+            ((prefix, dialect) for dialect in dialects for prefix in dialect.prefixes),
+            key=lambda pair: len(pair[0]),
+            reverse=True,
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._behind(scope, receive, send)
+            return
+        dialect = self._dialect_of(scope["path"])
+        if dialect is None:
+            await self._behind(scope, receive, send)
+            return
+        request = _read_head(scope)
+        if not dialect.claims(request):
+            await self._behind(scope, receive, send)
+            return
+        try:
+            response = await self._answer(dialect, request, receive)
+        except Gone:
+            return
+        await _send(response, scope["method"], send)
+
+    def _dialect_of(self, path: str) -> Dialect | None:
+        for prefix, dialect in self._prefixes:
+            if path == prefix or (prefix != "/" and path.startswith(f"{prefix}/")):
+                return dialect
+        return None
+
+    async def _answer(self, dialect: Dialect, request: Request, receive: Receive) -> Response:
+        """The answer to `request`, whatever happens. Raises only `Gone`."""
+        began = time.perf_counter()
+        context = Context(request=request, request_id=str(uuid.uuid4()), now=self._clock())
+        match: Match | None = None
+        try:
+            request = msgspec.structs.replace(
+                request, body=await _read_body(request, receive, self._max_body)
+            )
+            context = msgspec.structs.replace(context, request=request)
+            match = dialect.match(request)
+            response = await self._carry_out(dialect, match, context)
+        except (Fault, Malformed) as problem:
+            fault = problem.as_fault() if isinstance(problem, Malformed) else problem
+            response = _write_fault(dialect, match, fault, context)
+        except Gone:
+            raise
+        except Exception:
+            incident = secrets.token_hex(4)
+            _log.exception("request_broke", incident=incident, path=request.path)
+            fault = Internal(f"The server made a mistake ({incident})", incident=incident)
+            response = _write_fault(dialect, match, fault, context)
+        op = match.op if match else "unknown"
+        self._metrics.request(dialect.name, op, response.status, time.perf_counter() - began)
+        return response
+
+    async def _carry_out(self, dialect: Dialect, match: Match, context: Context) -> Response:
+        request = context.request
+        who = await self._identify(dialect, match, context)
+        self._rates.spend(dialect.name, match.op, who)
+        command = dialect.read_request(match.op, match.params, request)
+        if isinstance(command, Submit):
+            command = _with_token(dialect, command, request)
+        reply = await self._service.carry_out(who, dialect.name, _bare(command))
+        return dialect.write_reply(match.op, self._dress(reply, request), context)
+
+    async def _identify(self, dialect: Dialect, match: Match, context: Context) -> str:
+        try:
+            credential = dialect.read_key(context.request, context.now)
+        except Fault:
+            if match.open:
+                return ""
+            raise
+        return (await self._keyring.identify(credential)).id
+
+    def _dress(self, reply: Reply, request: Request) -> Reply:
+        match reply:
+            case Task():
+                if reply.artifacts or reply.submit.sources:
+                    return self._links.dress(reply, self._base(request))
+                return reply
+            case Page():
+                base = self._base(request)
+                tasks = tuple(self._links.dress(task, base) for task in reply.tasks)
+                return msgspec.structs.replace(reply, tasks=tasks)
+            case _:
+                return reply
+
+    def _base(self, request: Request) -> str:
+        """What links begin with: the public address, or what the caller calls this server."""
+        if self._public_url is not None:
+            return self._public_url
+        # Tencent's Python SDK may send a Host header with the scheme before it.
+        host = (request.header("host") or "").removeprefix("http://")
+        return f"http://{host}" if _HOST.fullmatch(host) else self._default_url
+
+
+def _write_fault(dialect: Dialect, match: Match | None, fault: Fault, context: Context) -> Response:
+    return dialect.write_fault(match.op if match else None, fault, context)
+
+
+def _with_token(dialect: Dialect, submit: Submit, request: Request) -> Submit:
+    for name in dialect.idempotency_headers:
+        token = request.header(name)
+        if token:
+            if len(token) > _MOST_TOKEN:
+                raise Malformed(name, f"longer than {_MOST_TOKEN} characters", "value")
+            return msgspec.structs.replace(submit, idempotency_key=token)
+    return submit
+
+
+def _bare(command: Command) -> Command:
+    """`command` with bare ids where they are decorated; what is no id is left to be not found."""
+    match command:
+        case Fetch(id=id) | Cancel(id=id):
+            return msgspec.structs.replace(command, id=bare_id(id) or id)
+        case Delete(ids=ids):
+            return msgspec.structs.replace(command, ids=tuple(bare_id(id) or id for id in ids))
+        case _:
+            return command
+
+
+# ---------------------------------------------------------------------------------------- ASGI
+
+
+def _read_head(scope: Scope) -> Request:
+    return Request(
+        method=scope["method"],
+        path=scope["path"],
+        query=scope["query_string"].decode("latin-1"),
+        headers=tuple(
+            (name.decode("latin-1").lower(), value.decode("latin-1"))
+            for name, value in scope["headers"]
+        ),
+    )
+
+
+async def _read_body(request: Request, receive: Receive, most: int) -> bytes:
+    """The body of a request. Raises `TooLarge`, as soon as that is known, or `Gone`."""
+    announced = request.header("content-length")
+    if announced and announced.isdigit() and int(announced) > most:
+        raise TooLarge(f"The body is larger than {most} bytes")
+    message = await receive()
+    if message["type"] == "http.request" and not message.get("more_body"):
+        body: bytes = message.get("body", b"")
+        if len(body) > most:
+            raise TooLarge(f"The body is larger than {most} bytes")
+        return body
+    return await _read_rest(message, receive, most)
+
+
+async def _read_rest(message: MutableMapping[str, Any], receive: Receive, most: int) -> bytes:
+    body = bytearray()
+    while True:
+        if message["type"] == "http.disconnect":
+            raise Gone
+        body += message.get("body", b"")
+        if len(body) > most:
+            raise TooLarge(f"The body is larger than {most} bytes")
+        if not message.get("more_body"):
+            return bytes(body)
+        message = await receive()
+
+
+async def _send(response: Response, method: str, send: Callable[[Any], Awaitable[None]]) -> None:
+    headers = [(name.encode(), _line(value)) for name, value in response.headers]
+    headers.append((b"content-length", str(len(response.body)).encode()))
+    # A status is out of date the moment it is sent.
+    headers.append((b"cache-control", b"no-store"))
+    start: Mapping[str, Any] = {
+        "type": "http.response.start",
+        "status": response.status,
+        "headers": headers,
+    }
+    await send(start)
+    body = b"" if method == "HEAD" else response.body
+    await send({"type": "http.response.body", "body": body})
+
+
+def _line(value: str) -> bytes:
+    # A value that was echoed must not begin a header of its own.
+    return value.replace("\r", "").replace("\n", "").encode("latin-1", "replace")

@@ -1,0 +1,128 @@
+"""Files out: one link, one file, with its type, length, ranges and ETag. No key is asked for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Callable
+from typing import NamedTuple
+
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
+
+from safelight.blobs import Blobs
+from safelight.links import Links
+from safelight.media_types import suffix_of
+from safelight.store import Store, scripts
+from safelight.task import Artifact, Source
+
+_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
+
+
+class Found(NamedTuple):
+    """A file that a link leads to: where it is kept, and what it is."""
+
+    blob: str
+    media_type: str
+    size: int
+    etag: str
+    name: str
+
+
+class Files:
+    """Answers `GET` and `HEAD` of `/files/{name}`. `oldest` says which tasks count as gone."""
+
+    def __init__(self, store: Store, blobs: Blobs, links: Links, oldest: Callable[[], int]) -> None:
+        self._store = store
+        self._blobs = blobs
+        self._links = links
+        self._oldest = oldest
+
+    async def answer(self, request: Request) -> Response:
+        found = await self._find(request.path_params["name"])
+        if found is None:
+            return PlainTextResponse("There is no such file, or not any more.\n", 404)
+        headers = {
+            "accept-ranges": "bytes",
+            "etag": f'"{found.etag}"',
+            "cache-control": "private, max-age=3600",
+            "content-disposition": f'inline; filename="{found.name}"',
+            # What a caller uploaded is shown as what it is, or not at all.
+            "x-content-type-options": "nosniff",
+            "content-security-policy": "default-src 'none'; sandbox",
+        }
+        if _matches(request.headers.get("if-none-match"), found.etag):
+            return Response(status_code=304, headers=headers)
+        wanted = _read_range(request, found)
+        if wanted is None:
+            headers["content-range"] = f"bytes */{found.size}"
+            return Response(status_code=416, headers=headers)
+        return self._send(request, found, wanted, headers)
+
+    def _send(
+        self, request: Request, found: Found, wanted: range, headers: dict[str, str]
+    ) -> Response:
+        headers["content-length"] = str(len(wanted))
+        partial = len(wanted) != found.size
+        if partial:
+            headers["content-range"] = f"bytes {wanted.start}-{wanted.stop - 1}/{found.size}"
+        status = 206 if partial else 200
+        if request.method == "HEAD" or not wanted:
+            return Response(status_code=status, headers=headers, media_type=found.media_type)
+        body: AsyncIterator[bytes] = self._blobs.stream(found.blob, wanted.start, wanted.stop)
+        return StreamingResponse(body, status, headers, media_type=found.media_type)
+
+    async def _find(self, name: str) -> Found | None:
+        target = self._links.read(name)
+        if target is None:
+            return None
+        task = await self._store.read(scripts.get_any(target.task_id, self._oldest()))
+        if task is None:
+            return None
+        files: tuple[Artifact | Source, ...] = (
+            task.artifacts if target.what == "a" else task.submit.sources
+        )
+        if target.number >= len(files):
+            return None
+        return await self._describe(files[target.number], target.task_id, target.number)
+
+    async def _describe(self, file: Artifact | Source, task_id: str, number: int) -> Found | None:
+        if file.blob is None:
+            return None
+        media_type = file.media_type or "application/octet-stream"
+        if isinstance(file, Artifact) and file.size is not None:
+            size = file.size
+        else:
+            size = await self._blobs.size(file.blob)
+        etag = (file.etag if isinstance(file, Artifact) else None) or f"{task_id}-s{number}"
+        name = f"{task_id}-{number}{suffix_of(media_type)}"
+        return Found(file.blob, media_type, size, etag, name)
+
+
+def _matches(header: str | None, etag: str) -> bool:
+    if header is None:
+        return False
+    offered = {tag.strip().removeprefix("W/").strip('"') for tag in header.split(",")}
+    return bool(offered & {etag, "*"})
+
+
+def _read_range(request: Request, found: Found) -> range | None:
+    """The bytes that are asked for; None where there are none such.
+
+    Several ranges, and a range of another version, are answered with the whole file, as RFC 9110
+    allows.
+    """
+    whole = range(found.size)
+    header = request.headers.get("range")
+    condition = request.headers.get("if-range")
+    if header is None or (condition is not None and not _matches(condition, found.etag)):
+        return whole
+    asked = _RANGE.fullmatch(header.strip())
+    if asked is None or asked[1] == asked[2] == "":
+        return whole
+    if asked[1] == "":  # the last so many bytes
+        length = int(asked[2])
+        return range(max(0, found.size - length), found.size) if length else None
+    start, end = int(asked[1]), int(asked[2]) if asked[2] else found.size - 1
+    if end < start:
+        return whole
+    return range(start, min(end + 1, found.size)) if start < found.size else None

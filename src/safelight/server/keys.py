@@ -1,0 +1,67 @@
+"""Keys: made, listed, revoked, and found for a request."""
+
+from __future__ import annotations
+
+import secrets
+from typing import NamedTuple
+
+from safelight.errors import Unauthenticated
+from safelight.secrets import Vault
+from safelight.service import now_millis
+from safelight.store import Store, scripts
+from safelight.store.scripts import KeyRow
+from safelight.wire import Credential, Key
+
+
+class NewKey(NamedTuple):
+    """A key as it is shown once, when it is made."""
+
+    id: str
+    name: str
+    secret: str
+
+
+class Keyring:
+    """The keys of an installation."""
+
+    def __init__(self, store: Store, vault: Vault) -> None:
+        self._store = store
+        self._vault = vault
+
+    async def create(self, name: str) -> NewKey:
+        """Make a key. Its secret is shown by nothing else, ever again."""
+        # The forms that clients of the five services know: an id like Tencent's, a secret like
+        # the others', both without characters that a shell or a header would mind.
+        made = NewKey(f"AKID{secrets.token_hex(12)}", name, f"sk-{secrets.token_hex(24)}")
+        await self._store.write(
+            scripts.add_key(
+                made.id,
+                name,
+                self._vault.lookup(made.secret),
+                self._vault.encrypt(made.secret),
+                now_millis(),
+            )
+        )
+        return made
+
+    async def list(self) -> tuple[KeyRow, ...]:
+        """All keys, without their secrets."""
+        return await self._store.read(scripts.list_keys())
+
+    async def revoke(self, id: str) -> bool:
+        """Revoke a key, at once; False where there is none to revoke."""
+        return await self._store.write(scripts.revoke_key(id, now_millis()))
+
+    async def identify(self, credential: Credential) -> Key:
+        """The key that a request was made with. Raises `Unauthenticated`."""
+        if credential.id is not None:
+            found = await self._store.read(scripts.get_key(credential.id))
+        else:
+            lookup = self._vault.lookup(credential.secret or "")
+            found = await self._store.read(scripts.find_key(lookup))
+        if found is None:
+            raise Unauthenticated(reason="unknown")
+        key = Key(id=found[0], secret=self._vault.decrypt(found[1]))
+        if credential.check is not None:
+            credential.check(key.secret)
+        return key

@@ -1,0 +1,231 @@
+"""The only road from a command to the store.
+
+Knows no HTTP and no dialect. A command comes with who gives it: the id of a key, whose tasks alone
+it sees; another's task answers exactly as one that never was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from safelight.blobs import Blobs
+from safelight.errors import Conflict, InvalidValue, NotFound
+from safelight.fetching import Fetcher
+from safelight.links import Links
+from safelight.media import check_picture
+from safelight.media_types import media_type_of
+from safelight.models import ModelMap
+from safelight.queue import Queue
+from safelight.store import Store, scripts
+from safelight.store.scripts import DifferentBody
+from safelight.task import (
+    Cancel,
+    Catalogue,
+    Command,
+    Delete,
+    Deleted,
+    Fetch,
+    List,
+    Models,
+    Page,
+    Reply,
+    Role,
+    Source,
+    Status,
+    Submit,
+    Task,
+    bare_id,
+    new_id,
+)
+
+_PICTURES = frozenset({Role.IMAGE, Role.FIRST_FRAME, Role.LAST_FRAME, Role.MASK})
+_MOST_SOURCES = 16
+_MOST_IN_A_LIST = 1000
+
+
+def now_millis() -> int:
+    """The time: milliseconds since 1970, UTC."""
+    return time.time_ns() // 1_000_000
+
+
+def folder_of(task_id: str) -> str:
+    """Where the blobs of a task are: the beginning of all their names."""
+    return f"tasks/{task_id}/"
+
+
+class Service:
+    """Carries out commands. `stop` is told the ids of tasks that have ended, or are gone."""
+
+    def __init__(
+        self,
+        store: Store,
+        queue: Queue,
+        blobs: Blobs,
+        models: ModelMap,
+        fetcher: Fetcher,
+        links: Links,
+        *,
+        retention: int,
+        max_source: int,
+        max_pixels: int,
+        stop: Callable[[str], None],
+        clock: Callable[[], int] = now_millis,
+    ) -> None:
+        self._store = store
+        self._queue = queue
+        self._blobs = blobs
+        self._models = models
+        self._fetcher = fetcher
+        self._links = links
+        self._retention = retention
+        self._max_source = max_source
+        self._max_pixels = max_pixels
+        self._stop = stop
+        self._clock = clock
+
+    async def carry_out(self, who: str, dialect: str, command: Command) -> Reply:
+        """Do what the key `who` asks for in `dialect`. Raises `Fault`."""
+        match command:
+            case Fetch():
+                return await self.fetch(who, command)
+            case Submit():
+                return await self.submit(who, dialect, command)
+            case Cancel():
+                return await self.cancel(who, command)
+            case Delete():
+                return await self.delete(who, command)
+            case List():
+                return await self.list(who, command)
+            case Models():
+                return self.catalogue(command)
+
+    async def fetch(self, who: str, asked: Fetch) -> Task:
+        id = _id(asked.id)
+        task = await self._store.read(scripts.get(id, who, self._oldest()))
+        if task is None or asked.kind not in (None, task.kind):
+            raise NotFound
+        return task
+
+    async def submit(self, who: str, dialect: str, submit: Submit) -> Task:
+        place = self._models.find(submit)
+        place.engine.check(submit, place.options)
+        await self._check_sources(submit)
+        now = self._clock()
+        task = Task(
+            id=new_id(now, secrets.token_bytes(6)),
+            status=Status.QUEUED,
+            submit=submit,
+            dialect=dialect,
+            owner=who,
+            seed=submit.seed if submit.seed is not None else secrets.randbelow(2**31),
+            created=now,
+            updated=now,
+        )
+        return await self._accept(await self._keep_sources(task), _digest(dialect, submit))
+
+    async def _accept(self, task: Task, digest: str) -> Task:
+        try:
+            accepted = await self._store.write(scripts.add(task, digest))
+        except DifferentBody:
+            await self._blobs.remove(folder_of(task.id))
+            raise Conflict(
+                "the idempotency key was used before, with another request",
+                parameter="Idempotency-Key",
+            ) from None
+        if accepted.new:
+            await self._queue.put(task.id)
+        elif any(source.blob for source in task.submit.sources):
+            await self._blobs.remove(folder_of(task.id))
+        return accepted.task
+
+    async def _check_sources(self, submit: Submit) -> None:
+        if len(submit.sources) > _MOST_SOURCES:
+            raise InvalidValue(f"more than {_MOST_SOURCES} sources", parameter="sources")
+        for index, source in enumerate(submit.sources):
+            parameter = f"source {index + 1}"
+            if source.data is not None:
+                if len(source.data) > self._max_source:
+                    raise InvalidValue(
+                        f"{parameter}: larger than {self._max_source} bytes", parameter=parameter
+                    )
+                if source.role in _PICTURES:
+                    check_picture(source.data, self._max_pixels, parameter)
+            elif source.url is not None and self._links.read_url(source.url) is None:
+                await self._fetcher.check(source.url, parameter)
+
+    async def _keep_sources(self, task: Task) -> Task:
+        """`task` with what came with the request kept in blobs."""
+        kept = []
+        for index, source in enumerate(task.submit.sources):
+            if source.data is not None:
+                kept.append(await self._keep(task, index, source, source.data))
+            else:
+                kept.append(source)
+        submit = msgspec.structs.replace(task.submit, sources=tuple(kept))
+        return msgspec.structs.replace(task, submit=submit)
+
+    async def _keep(self, task: Task, index: int, source: Source, data: bytes) -> Source:
+        blob = f"{folder_of(task.id)}source-{index}"
+        await self._blobs.put(blob, data)
+        return msgspec.structs.replace(
+            source, data=None, blob=blob, media_type=media_type_of(data[:32])
+        )
+
+    async def cancel(self, who: str, asked: Cancel) -> Task:
+        id = _id(asked.id)
+        task = await self._store.write(scripts.cancel(id, who, self._clock()))
+        if task is None:
+            ended = await self.fetch(who, Fetch(id=id, kind=asked.kind))
+            raise Conflict(f"the task is at its end: {ended.status.value}", parameter="TaskId")
+        self._stop(id)
+        return task
+
+    async def delete(self, who: str, asked: Delete) -> Deleted:
+        ids = tuple(id for id in map(bare_id, asked.ids) if id is not None)
+        if not ids:
+            return Deleted(ids=())
+        removed = await self._store.write(scripts.delete(ids, who, asked.kind))
+        for id in removed:
+            self._stop(id)
+            await self._blobs.remove(folder_of(id))
+        return Deleted(ids=removed)
+
+    async def list(self, who: str, asked: List) -> Page:
+        if asked.before is not None:
+            asked = msgspec.structs.replace(asked, before=_id(asked.before))
+        if not 1 <= asked.limit <= _MOST_IN_A_LIST:
+            raise InvalidValue(f"limit: must be 1 to {_MOST_IN_A_LIST}", parameter="limit")
+        return await self._store.read(scripts.find(who, asked, self._oldest()))
+
+    def catalogue(self, asked: Models) -> Catalogue:
+        return self._models.catalogue(asked)
+
+    def _oldest(self) -> int:
+        return self._clock() - self._retention
+
+
+def _id(text: str) -> str:
+    id = bare_id(text)
+    if id is None:
+        raise NotFound
+    return id
+
+
+def _digest(dialect: str, submit: Submit) -> str:
+    """Equal for equal submissions in one dialect, whatever their boundary or order of fields."""
+    if submit.idempotency_key is None:
+        return ""
+    sources = tuple(
+        msgspec.structs.replace(source, data=hashlib.sha256(source.data).digest())
+        if source.data is not None
+        else source
+        for source in submit.sources
+    )
+    plain = msgspec.structs.replace(submit, sources=sources)
+    said = msgspec.json.encode((dialect, plain), order="deterministic")
+    return hashlib.sha256(said).hexdigest()

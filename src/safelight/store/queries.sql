@@ -1,0 +1,145 @@
+-- Every query, by name, once for both databases. The columns of `get_task` and of all queries
+-- that return tasks are those of `safelight.store.scripts.COLUMNS`, in that order.
+
+-- name: get_task(id, owner, oldest)
+-- A task of that owner, unless it ended so long ago that it counts as gone.
+select id, owner, dialect, status, attempt, deaths, progress, seed, credits,
+       submit, artifacts, failure, created, started, finished, updated
+from tasks
+where id = :id and owner = :owner and (finished is null or finished > :oldest);
+
+-- name: get_any_task(id, oldest)
+-- A task of any owner: for its files, whose links need no key, and for its worker.
+select id, owner, dialect, status, attempt, deaths, progress, seed, credits,
+       submit, artifacts, failure, created, started, finished, updated
+from tasks
+where id = :id and (finished is null or finished > :oldest);
+
+-- name: add_task(id, owner, kind, dialect, status, seed, submit, created)!
+insert into tasks (id, owner, kind, dialect, status, seed, submit, created, updated)
+values (:id, :owner, :kind, :dialect, :status, :seed, :submit, :created, :created);
+
+-- name: add_event(task_id, at, what, attempt, note)!
+insert into events (task_id, at, what, attempt, note)
+values (:task_id, :at, :what, :attempt, :note);
+
+-- name: add_event_of_attempt(task_id, at, what, attempt, note)!
+-- As `add_event`, for a worker that still holds the task and for no other.
+insert into events (task_id, at, what, attempt, note)
+select id, :at, :what, attempt, :note
+from tasks
+where id = :task_id and attempt = :attempt and status in ('queued', 'running', 'uploading');
+
+-- name: get_events(task_id)
+select at, what, attempt, note from events where task_id = :task_id order by at;
+
+-- name: get_idempotency(owner, token)
+select digest, task_id from idempotency where owner = :owner and token = :token;
+
+-- name: add_idempotency(owner, token, digest, task_id)!
+insert into idempotency (owner, token, digest, task_id)
+values (:owner, :token, :digest, :task_id);
+
+-- name: claim_task(id, worker, now)
+-- Take a task for a worker. A task that another worker still held has lost that worker to a death.
+update tasks
+set status = case when status = 'queued' then 'running' else status end,
+    attempt = attempt + 1,
+    deaths = deaths + case when worker is null then 0 else 1 end,
+    worker = :worker,
+    started = coalesce(started, :now),
+    updated = :now
+where id = :id and status in ('queued', 'running', 'uploading')
+returning id, owner, dialect, status, attempt, deaths, progress, seed, credits,
+          submit, artifacts, failure, created, started, finished, updated;
+
+-- name: release_task(id, attempt, now)
+-- Give a task back unharmed, to be run again: a worker that is told to stop did not die.
+update tasks
+set worker = null, updated = :now
+where id = :id and attempt = :attempt and status in ('queued', 'running', 'uploading')
+returning id;
+
+-- name: set_progress(id, attempt, progress, now)
+update tasks
+set progress = :progress, updated = :now
+where id = :id and attempt = :attempt and status = 'running'
+returning id;
+
+-- name: set_uploading(id, attempt, now)
+update tasks
+set status = 'uploading', updated = :now
+where id = :id and attempt = :attempt and status in ('running', 'uploading')
+returning id;
+
+-- name: finish_task(id, attempt, status, progress, artifacts, failure, now)
+-- The end of a task, written by the worker that holds it and by no other.
+update tasks
+set status = :status, progress = coalesce(:progress, progress), artifacts = :artifacts,
+    failure = :failure, worker = null, finished = :now, updated = :now
+where id = :id and attempt = :attempt and status in ('queued', 'running', 'uploading')
+returning id;
+
+-- name: cancel_task(id, owner, failure, now)
+update tasks
+set status = 'canceled', failure = :failure, worker = null, finished = :now, updated = :now
+where id = :id and owner = :owner and status in ('queued', 'running', 'uploading')
+returning id, owner, dialect, status, attempt, deaths, progress, seed, credits,
+          submit, artifacts, failure, created, started, finished, updated;
+
+-- name: delete_task(id, owner, kind)
+delete from tasks
+where id = :id and owner = :owner and kind = coalesce(:kind, kind)
+returning id;
+
+-- name: list_tasks(owner, kind, queued, running, uploading, succeeded, failed, canceled, before, since, until, oldest, limit, offset)
+-- The parameters named like statuses are the status itself where it is wanted, else null.
+select id, owner, dialect, status, attempt, deaths, progress, seed, credits,
+       submit, artifacts, failure, created, started, finished, updated
+from tasks
+where owner = :owner and kind = coalesce(:kind, kind)
+  and status in (:queued, :running, :uploading, :succeeded, :failed, :canceled)
+  and id < :before and created >= :since and created <= :until
+  and (finished is null or finished > :oldest)
+order by id desc
+limit :limit offset :offset;
+
+-- name: count_tasks(owner, kind, queued, running, uploading, succeeded, failed, canceled, since, until, oldest)
+select count(*)
+from tasks
+where owner = :owner and kind = coalesce(:kind, kind)
+  and status in (:queued, :running, :uploading, :succeeded, :failed, :canceled)
+  and created >= :since and created <= :until
+  and (finished is null or finished > :oldest);
+
+-- name: unfinished_tasks(after, limit)
+-- What has to be in the queue, in the order of acceptance.
+select id from tasks
+where status in ('queued', 'running', 'uploading') and id > :after
+order by id
+limit :limit;
+
+-- name: expired_tasks(oldest, limit)
+select id from tasks where finished <= :oldest order by finished limit :limit;
+
+-- name: remove_task(id)!
+delete from tasks where id = :id;
+
+-- name: count_by_status()
+select status, count(*) from tasks group by status;
+
+-- name: add_key(id, name, lookup, secret, created)!
+insert into keys (id, name, lookup, secret, created)
+values (:id, :name, :lookup, :secret, :created);
+
+-- name: find_key(lookup)
+select id, secret from keys where lookup = :lookup and revoked is null;
+
+-- name: get_key(id)
+select id, secret from keys where id = :id and revoked is null;
+
+-- name: list_keys()
+select id, name, created, revoked from keys order by created, id;
+
+-- name: revoke_key(id, now)
+update keys set revoked = :now where id = :id and revoked is null returning id;

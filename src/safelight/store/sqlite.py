@@ -1,0 +1,208 @@
+"""The store on SQLite: reads on the loop, all writes through one thread that commits in groups.
+
+The rule for whoever edits it: only the writer thread writes, and it answers for a transaction only
+after the commit that it is part of is on disk (WAL with `synchronous=FULL`). While a commit waits
+for the disk further transactions gather, and the next commit carries them all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import aiosql
+import apsw
+
+from safelight.store import SCHEMA_VERSION, SchemaTooNew, StoreClosed
+from safelight.store.scripts import Script
+
+_T = TypeVar("_T")
+
+# As many transactions at most share one commit: enough to be fast, few enough to answer soon.
+_LARGEST_GROUP = 256
+
+
+def load_queries() -> dict[str, str]:
+    """The named queries as SQL text with `:name` parameters."""
+    text = resources.files(__package__).joinpath("queries.sql").read_text()
+    loaded: Any = aiosql.from_str(text, "apsw")
+    names = (name for name in loaded.available_queries if not name.endswith("_cursor"))
+    return {name: getattr(loaded, name).sql for name in names}
+
+
+_QUERIES = load_queries()
+
+
+class SQLiteStore:
+    """A store in one file. Build it with `open`, on the loop that will read from it."""
+
+    def __init__(self, path: Path, reader: apsw.Connection, writer: apsw.Connection) -> None:
+        self._path = path
+        self._reader = reader
+        self._writer = writer
+        self._waiting: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
+        self._closed = False
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(
+            target=self._write_groups, name="safelight-store", daemon=True
+        )
+        self._thread.start()
+
+    @classmethod
+    def open(cls, path: Path) -> SQLiteStore:
+        """Open the database at `path`, made and migrated where need be. Raises `SchemaTooNew`."""
+        writer = connect(path)
+        migrate(writer)
+        return cls(path, connect(path), writer)
+
+    async def read(self, script: Script[_T]) -> _T:
+        return _step(self._reader, script)
+
+    async def read_aside(self, script: Script[_T]) -> _T:
+        def run() -> _T:
+            connection = connect(self._path)
+            try:
+                return _step(connection, script)
+            finally:
+                connection.close()
+
+        return await asyncio.to_thread(run)
+
+    async def write(self, script: Script[_T]) -> _T:
+        if self._closed:
+            raise StoreClosed
+        future: asyncio.Future[Any] = self._loop.create_future()
+        self._waiting.put(_Write(script, future))
+        # A caller that goes away does not take back what it asked to be written.
+        return cast(_T, await asyncio.shield(future))
+
+    async def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        self._waiting.put(None)
+        await asyncio.to_thread(self._thread.join)
+        self._reader.close()
+        self._writer.close()
+
+    # ------------------------------------------------------------------------ the writer thread
+
+    def _write_groups(self) -> None:
+        while True:
+            first = self._waiting.get()
+            if first is None:
+                return
+            group, last = self._gather(first)
+            self._write_group(group)
+            self._loop.call_soon_threadsafe(_answer, group)
+            if last:
+                return
+
+    def _gather(self, first: _Write) -> tuple[list[_Write], bool]:
+        group = [first]
+        while len(group) < _LARGEST_GROUP:
+            try:
+                following = self._waiting.get_nowait()
+            except queue.Empty:
+                break
+            if following is None:
+                return group, True
+            group.append(following)
+        return group, False
+
+    def _write_group(self, group: list[_Write]) -> None:
+        """One commit for all; a transaction that fails is undone alone."""
+        try:
+            self._writer.execute("begin immediate")
+            for write in group:
+                write.carry_out(self._writer)
+            self._writer.execute("commit")
+        except Exception as problem:
+            if self._writer.in_transaction:
+                self._writer.execute("rollback")
+            for write in group:
+                write.problem = write.problem or problem
+
+
+class _Write:
+    """A script that waits to be written, and who waits for it."""
+
+    __slots__ = ("future", "problem", "result", "script")
+
+    def __init__(self, script: Script[Any], future: asyncio.Future[Any]) -> None:
+        self.script = script
+        self.future = future
+        self.result: Any = None
+        self.problem: Exception | None = None
+
+    def carry_out(self, connection: apsw.Connection) -> None:
+        connection.execute("savepoint one")
+        try:
+            self.result = _step(connection, self.script)
+        except Exception as problem:
+            self.problem = problem
+            connection.execute("rollback to one")
+        connection.execute("release one")
+
+
+def _answer(group: list[_Write]) -> None:
+    for write in group:
+        if write.future.cancelled():
+            continue
+        if write.problem is not None:
+            write.future.set_exception(write.problem)
+        else:
+            write.future.set_result(write.result)
+
+
+def _step(connection: apsw.Connection, script: Script[_T]) -> _T:
+    try:
+        query = next(script)
+        while True:
+            rows = connection.execute(_QUERIES[query.name], query.parameters).fetchall()
+            query = script.send(rows)
+    except StopIteration as stopped:
+        return cast(_T, stopped.value)
+
+
+# -------------------------------------------------------------------------------------- connection
+
+
+def connect(path: Path) -> apsw.Connection:
+    """A connection that is durable to power loss and waits a while for other processes."""
+    connection = apsw.Connection(str(path))
+    connection.set_busy_timeout(10_000)
+    for pragma in ("journal_mode = wal", "synchronous = full", "foreign_keys = on"):
+        connection.execute(f"pragma {pragma}").fetchall()
+    return connection
+
+
+def migrate(connection: apsw.Connection) -> None:
+    """Bring the database to this code's schema; two may do so at once. Raises `SchemaTooNew`."""
+    connection.execute("begin immediate")
+    try:
+        found = cast(int, connection.execute("pragma user_version").get)
+        if found > SCHEMA_VERSION:
+            raise SchemaTooNew(
+                f"the database has schema {found}, this Safelight knows {SCHEMA_VERSION}; "
+                "run the newer Safelight that wrote it"
+            )
+        for version, text in migrations():
+            if version > found:
+                connection.execute(text)
+        connection.execute(f"pragma user_version = {SCHEMA_VERSION}")
+        connection.execute("commit")
+    except BaseException:
+        connection.execute("rollback")
+        raise
+
+
+def migrations() -> list[tuple[int, str]]:
+    """The migrations as (version, SQL text), in order."""
+    folder = resources.files(__package__).joinpath("migrations")
+    files = sorted(file.name for file in folder.iterdir() if file.name.endswith(".sql"))
+    return [(int(name.partition("_")[0]), folder.joinpath(name).read_text()) for name in files]

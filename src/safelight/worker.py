@@ -1,0 +1,320 @@
+"""Run one task: claim it, fetch its sources, run its engine, keep its files, write its end.
+
+The rule for whoever edits it: every write names the attempt that the claim gave us, so a worker
+that lost its task meanwhile changes nothing; and an end is written only when its files are kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import shutil
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import structlog
+
+from safelight.blobs import BlobError, Blobs
+from safelight.engines import Event, Failed, File, Given, Job, Log, Progress
+from safelight.fetching import Fetcher
+from safelight.links import Links
+from safelight.media_types import media_type_of, suffix_of
+from safelight.models import ModelMap, Place
+from safelight.service import folder_of, now_millis
+from safelight.store import Store, StoreClosed, scripts
+from safelight.store.scripts import Script
+from safelight.task import Artifact, Failure, FailureCode, Source, Task
+
+_log = structlog.get_logger("safelight.worker")
+_T = TypeVar("_T")
+
+# Progress is for people: more than two writes a second is nobody's gain.
+_PROGRESS_SECONDS = 0.5
+# How long to wait before a write is tried again that the database refused.
+_PAUSES = (0.2, 1.0, 5.0, 15.0)
+_MOST_LOG_LINE = 2000
+
+
+class Lost(Exception):
+    """The task is not ours any more: it was ended, or another worker has it."""
+
+
+class Worker:
+    """Runs tasks. `name` tells it from others, and from itself before a restart."""
+
+    def __init__(
+        self,
+        name: str,
+        store: Store,
+        blobs: Blobs,
+        models: ModelMap,
+        fetcher: Fetcher,
+        links: Links,
+        *,
+        scratch: Path,
+        time_limit: float,
+        most_deaths: int,
+        max_pixels: int,
+        observe: Callable[[str, float], None] = lambda engine, seconds: None,
+        clock: Callable[[], int] = now_millis,
+    ) -> None:
+        self.name = name
+        self._store = store
+        self._blobs = blobs
+        self._models = models
+        self._fetcher = fetcher
+        self._links = links
+        self._scratch = scratch
+        self._time_limit = time_limit
+        self._most_deaths = most_deaths
+        self._max_pixels = max_pixels
+        self._observe = observe
+        self._clock = clock
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._releasing = False
+
+    # -------------------------------------------------------------------------- from outside
+
+    async def run(self, task_id: str) -> None:
+        """Run the task to its end, unless it is at one. Never raises but when cancelled."""
+        run = asyncio.ensure_future(self._run(task_id))
+        self._running[task_id] = run
+        try:
+            await run
+        except asyncio.CancelledError:
+            # Either this one run was stopped, or whoever awaits it was.
+            if not run.done():
+                run.cancel()
+                await asyncio.wait([run])
+                raise
+        except Exception:
+            _log.exception("run_failed", task=task_id)
+        finally:
+            del self._running[task_id]
+
+    def runs(self, task_id: str) -> bool:
+        """Whether the task is being run here."""
+        return task_id in self._running
+
+    def stop(self, task_id: str) -> None:
+        """Stop the run of a task that has been ended, or is gone."""
+        if (run := self._running.get(task_id)) is not None:
+            run.cancel()
+
+    async def release(self) -> None:
+        """Stop all runs and give their tasks back, to be run again."""
+        self._releasing = True
+        runs = list(self._running.values())
+        for run in runs:
+            run.cancel()
+        if runs:
+            await asyncio.wait(runs)
+
+    # ------------------------------------------------------------------------------- one run
+
+    async def _run(self, task_id: str) -> None:
+        task = await self._write(lambda: scripts.claim(task_id, self.name, self._clock()))
+        if task is None:
+            return
+        log = _log.bind(task=task.id, attempt=task.attempt)
+        folder = self._scratch / f"{task.id}-{task.attempt}"
+        try:
+            await self._carry_out(task, folder)
+        except Lost:
+            log.info("task_lost")
+        except Failed as problem:
+            await self._fail(task, problem.failure)
+        except asyncio.CancelledError:
+            if self._releasing:
+                await self._write(lambda: scripts.release(task.id, task.attempt, self._clock()))
+            raise
+        except TimeoutError:
+            sentence = f"The task took longer than {self._limit(task):g} seconds"
+            await self._fail(task, Failure(code=FailureCode.TIMEOUT, message=sentence))
+        except MemoryError:
+            sentence = "There was not enough memory for the task"
+            await self._fail(task, Failure(code=FailureCode.OUT_OF_MEMORY, message=sentence))
+        except StoreClosed:
+            log.warning("store_closed")
+        except Exception:
+            log.exception("engine_broke")
+            sentence = f"The server made a mistake (task {task.id}, attempt {task.attempt})"
+            await self._fail(task, Failure(code=FailureCode.INTERNAL, message=sentence))
+        finally:
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+    async def _carry_out(self, task: Task, folder: Path) -> None:
+        if task.deaths >= self._most_deaths:
+            raise Failed(
+                FailureCode.WORKER_DIED, f"{task.deaths} workers died while they ran the task"
+            )
+        place = self._models.find(task.submit)
+        await asyncio.to_thread(folder.mkdir, parents=True)
+        began = time.perf_counter()
+        try:
+            async with asyncio.timeout(self._limit(task)):
+                files = await self._make(task, place, folder)
+        finally:
+            self._observe(place.engine.name, time.perf_counter() - began)
+        if not files:
+            raise Failed(FailureCode.PROVIDER_ERROR, "The engine made no file")
+        self._mine(await self._write(lambda: scripts.upload(task.id, task.attempt, self._clock())))
+        artifacts = [await self._keep(task, number, file) for number, file in enumerate(files)]
+        await self._write(
+            lambda: scripts.succeed(task.id, task.attempt, tuple(artifacts), self._clock())
+        )
+        _log.info("task_succeeded", task=task.id, attempt=task.attempt, files=len(artifacts))
+
+    async def _make(self, task: Task, place: Place, folder: Path) -> list[File]:
+        job = Job(
+            task=task,
+            folder=folder,
+            sources=await self._fetch_sources(task, folder),
+            options=dict(place.options),
+            max_pixels=self._max_pixels,
+        )
+        files: list[File] = []
+        notes = _Notes(self, task)
+        events = place.engine.run(job)
+        try:
+            async for event in events:
+                if isinstance(event, File):
+                    files.append(event)
+                else:
+                    await notes.take(event)
+        finally:
+            close: Any = getattr(events, "aclose", None)
+            if close is not None:
+                await close()
+        return files
+
+    # ------------------------------------------------------------------------------- files
+
+    async def _fetch_sources(self, task: Task, folder: Path) -> tuple[Given, ...]:
+        given = []
+        for number, source in enumerate(task.submit.sources):
+            path = folder / f"source-{number}"
+            await self._fetch_source(source, path)
+            with path.open("rb") as file:
+                media_type = media_type_of(file.read(32))
+            given.append(Given(path=path, role=source.role, media_type=media_type))
+        return tuple(given)
+
+    async def _fetch_source(self, source: Source, path: Path) -> None:
+        blob = source.blob
+        if blob is None and source.url and (target := self._links.read_url(source.url)):
+            blob = await self._blob_of(target.task_id, target.what, target.number)
+        if blob is None:
+            await self._fetcher.save(source.url or "", path)
+            return
+        try:
+            await self._blobs.save(blob, path)
+        except FileNotFoundError:
+            raise Failed(
+                FailureCode.SOURCE_UNAVAILABLE, "A source file is not there any more"
+            ) from None
+
+    async def _blob_of(self, task_id: str, what: str, number: int) -> str:
+        """The blob that one of our own links leads to: no need to call ourselves for it."""
+        task = await self._store.read(scripts.get_any(task_id))
+        files: tuple[Artifact | Source, ...] = ()
+        if task is not None:
+            files = task.artifacts if what == "a" else task.submit.sources
+        blob = files[number].blob if number < len(files) else None
+        if blob is None:
+            raise Failed(FailureCode.SOURCE_UNAVAILABLE, "A source file is not there any more")
+        return blob
+
+    async def _keep(self, task: Task, number: int, file: File) -> Artifact:
+        # The attempt is part of the name: a run that lost its task overwrites nothing.
+        blob = f"{folder_of(task.id)}{task.attempt}-{number}{suffix_of(file.media_type)}"
+        size, digest = await asyncio.to_thread(_measure, file.path)
+        await self._patiently(lambda: self._blobs.put(blob, file.path), (BlobError, OSError))
+        return Artifact(
+            blob=blob,
+            media_type=file.media_type,
+            size=size,
+            etag=digest,
+            width=file.width,
+            height=file.height,
+            duration=file.duration,
+        )
+
+    # ------------------------------------------------------------------------------- writing
+
+    async def _fail(self, task: Task, failure: Failure) -> None:
+        await self._write(lambda: scripts.fail(task.id, task.attempt, failure, self._clock()))
+        _log.info(
+            "task_failed", task=task.id, code=failure.code.value, message=failure.message[:200]
+        )
+
+    async def _write(self, script: Callable[[], Script[_T]]) -> _T:
+        """Write, and when the database refuses (a full disk), try again for a while."""
+        return await self._patiently(lambda: self._store.write(script()), (Exception,))
+
+    async def _patiently(
+        self, act: Callable[[], Awaitable[_T]], problems: tuple[type[Exception], ...]
+    ) -> _T:
+        for pause in _PAUSES:
+            try:
+                return await act()
+            except StoreClosed:
+                raise
+            except problems:
+                _log.exception("will_try_again", seconds=pause)
+                await asyncio.sleep(pause)
+        return await act()
+
+    def _mine(self, held: bool) -> None:
+        if not held:
+            raise Lost
+
+    def _limit(self, task: Task) -> float:
+        limit = self._models.find(task.submit).options.get("time_limit", self._time_limit)
+        return float(limit)
+
+    async def note_progress(self, task: Task, percent: int) -> None:
+        """Write how far the task is. Raises `Lost`."""
+        self._mine(
+            await self._write(
+                lambda: scripts.progress(task.id, task.attempt, percent, self._clock())
+            )
+        )
+
+    async def note_line(self, task: Task, line: str) -> None:
+        """Write a line of the engine's log."""
+        await self._write(
+            lambda: scripts.log(task.id, task.attempt, line[:_MOST_LOG_LINE], self._clock())
+        )
+
+
+class _Notes:
+    """What an engine tells while it works, written down at a bearable pace."""
+
+    def __init__(self, worker: Worker, task: Task) -> None:
+        self._worker = worker
+        self._task = task
+        self._percent = -1
+        self._written = 0.0
+
+    async def take(self, event: Event) -> None:
+        match event:
+            case Log(text=text):
+                await self._worker.note_line(self._task, text)
+            case Progress(percent=percent):
+                await self._take_percent(min(99, max(0, percent)))
+
+    async def _take_percent(self, percent: int) -> None:
+        now = time.monotonic()
+        if percent > self._percent and now - self._written >= _PROGRESS_SECONDS:
+            self._percent, self._written = percent, now
+            await self._worker.note_progress(self._task, percent)
+
+
+def _measure(path: Path) -> tuple[int, str]:
+    """The size of a file in bytes, and a digest of its content for its ETag."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()[:32]
+    return path.stat().st_size, digest
