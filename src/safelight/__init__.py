@@ -1,5 +1,7 @@
 """Safelight: image and video tasks, in five published dialects, served and asked."""
 
+from importlib.metadata import version
+
 from safelight.client import AsyncClient, Client
 from safelight.errors import (
     BadRequest,
@@ -37,6 +39,8 @@ from safelight.task import (
     Task,
 )
 from safelight.wire import Key
+
+__version__ = version("safelight")
 
 __all__ = [
     "Artifact",

@@ -1,44 +1,579 @@
-"""The command line."""
+"""The command line: the server, its keys, and a client for all dialects.
+
+What is asked for goes to standard output, everything told along the way to standard error. Exit
+codes: 0 succeeded, 1 failed, 2 usage, 3 not found, 4 still running when the time was up.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Annotated, Any
 
 import cyclopts
+import msgspec
+from cyclopts import Parameter
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
 
-from safelight import config
-from safelight.server import logs
-from safelight.server.app import App, free_port, local_url
-from safelight.server.app import serve as run_server
-from safelight.server.keys import NewKey
+from safelight import __version__, config, dialects
+from safelight.client import AsyncClient
+from safelight.errors import (
+    Fault,
+    Malformed,
+    NotFound,
+    StillRunning,
+    Unauthenticated,
+    UnknownModel,
+    Unsupported,
+)
+from safelight.task import (
+    Kind,
+    List,
+    Models,
+    Operation,
+    Role,
+    Source,
+    Status,
+    Submit,
+    Task,
+    drop_data,
+)
+from safelight.wire import merge_frames, read_frame, read_json
 
-app = cyclopts.App(name="safelight", help="Image and video tasks: a server, and a client.")
+SUCCEEDED, FAILED, USAGE, NOT_FOUND, STILL_RUNNING = range(5)
+
+app = cyclopts.App(
+    name="safelight",
+    help="Image and video tasks in five published dialects: a server, and a client for all five.",
+    version=__version__,
+)
+keys = cyclopts.App(name="keys", help="The keys of a server, also while it runs.")
+app.command(keys)
+
+_out = Console(soft_wrap=True, highlight=False)
+_err = Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+class UsageError(Exception):
+    """The words on the command line do not go together."""
+
+
+# ------------------------------------------------------------------------------------- the server
+
+_Host = Annotated[str | None, Parameter(help="Address to listen on [default: 127.0.0.1].")]
+_Port = Annotated[int | None, Parameter(help="Port to listen on; 0: a free one [default: 8000].")]
+_Data = Annotated[
+    Path | None, Parameter(help="Folder for everything [default: the platform's data folder].")
+]
+_Config = Annotated[
+    Path | None, Parameter(name="--config", help="Settings file [default: ./safelight.toml].")
+]
+_Json = Annotated[bool, Parameter(name="--json", negative="", help="Answer in JSON.")]
 
 
 @app.command
 def serve(
-    *,
-    host: str | None = None,
-    port: int | None = None,
-    data: Path | None = None,
-    config_file: Path | None = None,
+    *, host: _Host = None, port: _Port = None, data: _Data = None, file: _Config = None
 ) -> int:
-    """Run the server."""
-    settings = config.load(config_file, host=host, port=port, data=data)
+    """Run the server until SIGTERM or SIGINT, which drain it."""
+    # Imported here: asking about a task needs no server, and need not wait for one to load.
+    from safelight.server import logs
+    from safelight.server.app import free_port
+    from safelight.server.app import serve as run_server
+
+    settings = config.load(file, host=host, port=port, data=data)
     if settings.port == 0:
         settings = settings.model_copy(update={"port": free_port(settings.host)})
     logs.configure(settings.log_level, settings.log_json)
-    asyncio.run(run_server(settings, _told))
-    return 0
+    asyncio.run(run_server(settings, _tell_start))
+    return SUCCEEDED
 
 
-def _told(server: App, key: NewKey | None) -> None:
-    print(f"Safelight listens on {local_url(server.settings)}", flush=True)
-    if key:
-        print(f"key id {key.id}\nsecret {key.secret}", flush=True)
+def _tell_start(server: Any, key: Any) -> None:
+    from safelight.server.app import local_url
+
+    url = server.settings.public_url or local_url(server.settings)
+    _out.print(f"Safelight listens on {url}")
+    if key is not None:
+        _out.print("This data folder was empty; its first key, shown this once:")
+        _out.print(f"  id      {key.id}\n  secret  {key.secret}")
+        _out.print("Try it:")
+        curl = dialects.named("tensorslab").curl.replace("{base}", url)
+        _out.print(f"  {curl.replace('$SAFELIGHT_KEY', key.secret)}")
+    sys.stdout.flush()
+
+
+@keys.command(name="create")
+def create_key(name: str, *, json: _Json = False, data: _Data = None, file: _Config = None) -> int:
+    """Make a key and print its id and secret, this once."""
+    made = _with_keyring(lambda keyring: keyring.create(name), data, file)
+    if json:
+        _print_json({"id": made.id, "name": made.name, "secret": made.secret})
+    else:
+        _out.print(f"id      {made.id}\nsecret  {made.secret}")
+    return SUCCEEDED
+
+
+@keys.command(name="list")
+def list_keys(*, json: _Json = False, data: _Data = None, file: _Config = None) -> int:
+    """List the keys, without their secrets."""
+    rows = _with_keyring(lambda keyring: keyring.list(), data, file)
+    if json:
+        _print_json([row._asdict() for row in rows])
+        return SUCCEEDED
+    table = Table("id", "name", "made", "revoked", box=None)
+    for row in rows:
+        table.add_row(row.id, row.name, _time(row.created), _time(row.revoked))
+    _out.print(table)
+    return SUCCEEDED
+
+
+@keys.command(name="revoke")
+def revoke_key(id: str, *, data: _Data = None, file: _Config = None) -> int:
+    """Revoke a key, at once."""
+    if _with_keyring(lambda keyring: keyring.revoke(id), data, file):
+        return SUCCEEDED
+    _err.print(f"There is no key {id} that is not revoked.")
+    return NOT_FOUND
+
+
+def _with_keyring(act: Callable[[Any], Coroutine[Any, Any, Any]], data: Any, file: Any) -> Any:
+    from safelight.server.app import open_keyring
+
+    async def run() -> Any:
+        async with open_keyring(config.load(file, data=data)) as keyring:
+            return await act(keyring)
+
+    return asyncio.run(run())
+
+
+# ------------------------------------------------------------------------------------- the client
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Connection:
+    """How to reach a service."""
+
+    dialect: Annotated[
+        str, Parameter(env_var="SAFELIGHT_DIALECT", help="See `safelight dialects`.")
+    ] = "tensorslab"
+    url: Annotated[
+        str | None,
+        Parameter(env_var="SAFELIGHT_URL", help="Address [default: the real service's]."),
+    ] = None
+    key: Annotated[
+        str | None,
+        Parameter(
+            env_var="SAFELIGHT_KEY",
+            show_env_var=True,
+            help="Secret, or ID:SECRET for tencent [default: the service's usual variables].",
+        ),
+    ] = None
+    pace: Annotated[float, Parameter(help="Seconds before the second poll of a task.")] = 1.0
+    rate: Annotated[
+        float | None, Parameter(help="Most polls a second [default: what the service allows].")
+    ] = None
+
+    def open(self) -> AsyncClient:
+        return AsyncClient(self.dialect, self.url, self.key, pace=self.pace, per_second=self.rate)
+
+
+_DEFAULT = Connection()
+_Kind = Annotated[Kind | None, Parameter(help="What the task makes, where the wire asks.")]
+_Timeout = Annotated[float, Parameter(help="Seconds to wait at most.")]
+_Download = Annotated[Path | None, Parameter(help="Folder to save the files in.")]
+
+
+@app.command
+def submit(
+    prompt: str = "",
+    *,
+    connection: Connection = _DEFAULT,
+    model: Annotated[str, Parameter(help="The model, in the service's words.")] = "",
+    kind: Annotated[Kind, Parameter(help="What to make.")] = Kind.IMAGE,
+    source: Annotated[
+        tuple[str, ...], Parameter(help="A source picture: a file or an address. Repeatable.")
+    ] = (),
+    first_frame: str | None = None,
+    last_frame: str | None = None,
+    mask: str | None = None,
+    negative: str | None = None,
+    count: int = 1,
+    size: Annotated[str | None, Parameter(help="1024x1024, 16:9, 2K, 720p ...")] = None,
+    ratio: str | None = None,
+    resolution: str | None = None,
+    seed: int | None = None,
+    format: str | None = None,
+    quality: str | None = None,
+    duration: Annotated[float | None, Parameter(help="Seconds of film.")] = None,
+    fps: int | None = None,
+    audio: bool | None = None,
+    operation: Annotated[
+        tuple[str, ...],
+        Parameter(help='A step of image processing: NAME or NAME={"option": ...}. Repeatable.'),
+    ] = (),
+    extra: Annotated[
+        str | None, Parameter(help="JSON object for what one wire alone says.")
+    ] = None,
+    idempotency_key: Annotated[str | None, Parameter(help="The same key, the same task.")] = None,
+    wait: Annotated[bool, Parameter(negative="", help="Wait for the end.")] = False,
+    download: _Download = None,
+    timeout: _Timeout = 900.0,
+    json: _Json = False,
+) -> int:
+    """Submit a task and print its id. With --wait or --download, also wait for its end."""
+    frames = [read_frame(text, "size") for text in (size, ratio, resolution) if text is not None]
+    asked = Submit(
+        kind=kind,
+        model=model,
+        prompt=prompt,
+        negative=negative,
+        sources=_sources(source, first_frame, last_frame, mask),
+        count=count,
+        seed=seed,
+        format=format,
+        quality=quality,
+        duration=duration,
+        fps=fps,
+        audio=audio,
+        operations=tuple(_operation(text) for text in operation),
+        extra=_object(extra, "--extra") if extra else {},
+        idempotency_key=idempotency_key,
+        **merge_frames(frames),
+    )
+
+    async def run(client: AsyncClient) -> int:
+        task = await client.submit(asked)
+        # The id first, and at once: whatever happens from here on, the task can be found by it.
+        if json:
+            _print_json({"id": task.id, "status": task.status.value})
+        else:
+            _out.print(task.id)
+        sys.stdout.flush()
+        if not wait and download is None:
+            return SUCCEEDED
+        return await _wait_all(client, [task], timeout, download, json)
+
+    return _run(connection, run)
+
+
+@app.command
+def show(
+    id: str, *, connection: Connection = _DEFAULT, kind: _Kind = None, json: _Json = False
+) -> int:
+    """Show a task as it is now."""
+
+    async def run(client: AsyncClient) -> int:
+        task = await client.fetch(id, kind)
+        _show(task, json)
+        return _code(task) if task.ended else SUCCEEDED
+
+    return _run(connection, run)
+
+
+@app.command
+def wait(
+    *ids: str,
+    connection: Connection = _DEFAULT,
+    kind: _Kind = None,
+    timeout: _Timeout = 900.0,
+    download: _Download = None,
+    json: _Json = False,
+) -> int:
+    """Wait for tasks, all at once, and show how each ended."""
+    if not ids:
+        raise UsageError("wait: name at least one task")
+
+    async def run(client: AsyncClient) -> int:
+        tasks = [
+            Task(id=id, status=Status.QUEUED, submit=Submit(kind=kind)) if kind else id
+            for id in ids
+        ]
+        return await _wait_all(client, tasks, timeout, download, json)
+
+    return _run(connection, run)
+
+
+@app.command
+def cancel(id: str, *, connection: Connection = _DEFAULT, kind: _Kind = None) -> int:
+    """Ask that a task end."""
+
+    async def run(client: AsyncClient) -> int:
+        await client.cancel(id, kind)
+        return SUCCEEDED
+
+    return _run(connection, run)
+
+
+@app.command
+def delete(*ids: str, connection: Connection = _DEFAULT, kind: _Kind = None) -> int:
+    """Remove tasks and their files."""
+    if not ids:
+        raise UsageError("delete: name at least one task")
+
+    async def run(client: AsyncClient) -> int:
+        for id in await client.delete(*ids, kind=kind):
+            _out.print(id)
+        return SUCCEEDED
+
+    return _run(connection, run)
+
+
+@app.command(name="list")
+def list_tasks(
+    *,
+    connection: Connection = _DEFAULT,
+    kind: _Kind = None,
+    status: Annotated[tuple[Status, ...], Parameter(help="Only these. Repeatable.")] = (),
+    limit: int = 20,
+    before: Annotated[str | None, Parameter(help="Only tasks older than this one.")] = None,
+    json: _Json = False,
+) -> int:
+    """List one's own tasks, the newest first, where the wire can."""
+    asked = List(kind=kind, statuses=frozenset(status), limit=limit, before=before)
+
+    async def run(client: AsyncClient) -> int:
+        page = await client.list(asked)
+        if json:
+            _print_json([_plain(task) for task in page.tasks])
+            return SUCCEEDED
+        table = Table("id", "kind", "status", "model", "created", box=None)
+        for task in page.tasks:
+            table.add_row(
+                task.id, task.kind.value, task.status.value, task.submit.model, _time(task.created)
+            )
+        _out.print(table)
+        return SUCCEEDED
+
+    return _run(connection, run)
+
+
+@app.command(name="dialects")
+def show_dialects(*, json: _Json = False) -> int:
+    """List the dialects: their addresses and where they find their keys."""
+    found = dialects.found().values()
+    if json:
+        _print_json(
+            [
+                {"name": d.name, "title": d.title, "url": d.url, "docs": d.docs,
+                 "key_variables": d.key_variables}
+                for d in found
+            ]
+        )  # fmt: skip
+        return SUCCEEDED
+    table = Table("name", "what", "address", "key from", box=None)
+    for dialect in found:
+        table.add_row(dialect.name, dialect.title, dialect.url, ", ".join(dialect.key_variables))
+    _out.print(table)
+    return SUCCEEDED
+
+
+@app.command
+def models(
+    *,
+    connection: Connection = _DEFAULT,
+    kind: _Kind = None,
+    editing: Annotated[bool, Parameter(negative="", help="Those that take pictures.")] = False,
+    json: _Json = False,
+) -> int:
+    """List the models of a service, where the wire tells them."""
+
+    async def run(client: AsyncClient) -> int:
+        found = await client.models(Models(kind=kind, editing=editing))
+        if json:
+            _print_json([msgspec.to_builtins(card) for card in found.models])
+            return SUCCEEDED
+        table = Table("model", "makes", "sources", "about", box=None)
+        for card in found.models:
+            table.add_row(card.name, card.kind.value, str(card.max_sources), card.description)
+        _out.print(table)
+        return SUCCEEDED
+
+    return _run(connection, run)
+
+
+# ------------------------------------------------------------------------------------- the words
+
+
+def _sources(
+    pictures: Iterable[str], first: str | None, last: str | None, mask: str | None
+) -> tuple[Source, ...]:
+    named = [(Role.IMAGE, text) for text in pictures]
+    frames = ((Role.FIRST_FRAME, first), (Role.LAST_FRAME, last), (Role.MASK, mask))
+    named += [(role, text) for role, text in frames if text is not None]
+    return tuple(_source(role, text) for role, text in named)
+
+
+def _source(role: Role, text: str) -> Source:
+    if text.startswith(("http://", "https://")):
+        return Source(role=role, url=text)
+    path = Path(text)
+    if not path.is_file():
+        raise UsageError(f"{text}: neither a file nor an address")
+    return Source(role=role, data=path.read_bytes(), name=path.name)
+
+
+def _operation(text: str) -> Operation:
+    name, _, options = text.partition("=")
+    return Operation(name=name, options=_object(options, "--operation") if options else {})
+
+
+def _object(text: str, what: str) -> dict[str, Any]:
+    value = read_json(text.encode())
+    if not isinstance(value, dict):
+        raise UsageError(f"{what}: not a JSON object")
+    return value
+
+
+# ------------------------------------------------------------------------------------- waiting
+
+
+async def _wait_all(
+    client: AsyncClient,
+    tasks: list[Task] | list[str] | list[Task | str],
+    timeout: float,  # noqa: ASYNC109 - handed on
+    folder: Path | None,
+    json: bool,
+) -> int:
+    """Wait for all, show each as it ends, and save its files; returns the exit code."""
+    board = Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[status]}"),
+        TimeElapsedColumn(),
+        console=_err,
+        disable=not _err.is_terminal,
+    )
+    with board:
+        codes = await asyncio.gather(
+            *(_wait_one(client, task, timeout, folder, json, board) for task in tasks)
+        )
+    return next((code for code in (FAILED, NOT_FOUND, STILL_RUNNING) if code in codes), SUCCEEDED)
+
+
+async def _wait_one(
+    client: AsyncClient,
+    task: Task | str,
+    timeout: float,  # noqa: ASYNC109 - handed on
+    folder: Path | None,
+    json: bool,
+    board: Progress,
+) -> int:
+    id = task if isinstance(task, str) else task.id
+    row = board.add_task(id, total=100, status="...")
+    try:
+        ended = await client.wait(task, timeout, lambda state: _note(board, row, state))
+        files = await client.download(ended, folder) if folder and _succeeded(ended) else ()
+    except Fault as fault:
+        _err.print(f"{id}: {fault.message}", style="red", markup=False)
+        return _fault_code(fault)
+    _show(ended, json, files)
+    return _code(ended)
+
+
+def _note(board: Progress, row: TaskID, state: Task) -> None:
+    done = 100 if _succeeded(state) else state.progress
+    board.update(row, completed=done, status=state.status.value)
+    if not _err.is_terminal:
+        percent = f" {state.progress}%" if state.progress is not None else ""
+        _err.print(f"{state.id} {state.status.value}{percent}", markup=False)
+
+
+def _run(connection: Connection, act: Callable[[AsyncClient], Coroutine[Any, Any, int]]) -> int:
+    async def run() -> int:
+        async with connection.open() as client:
+            return await act(client)
+
+    return asyncio.run(run())
+
+
+# ------------------------------------------------------------------------------------- showing
+
+
+def _show(task: Task, json: bool, files: Iterable[Path] = ()) -> None:
+    saved = [str(path) for path in files]
+    if json:
+        _print_json({**_plain(task), **({"saved": saved} if saved else {})})
+        return
+    lines = [("id", task.id), ("status", task.status.value)]
+    if task.progress is not None:
+        lines.append(("progress", f"{task.progress}%"))
+    if task.failure is not None:
+        lines.append(("failure", f"{task.failure.code.value}: {task.failure.message}"))
+    lines += [("created", _time(task.created)), ("finished", _time(task.finished))]
+    lines += [("file", artifact.url or "") for artifact in task.artifacts]
+    lines += [("saved", path) for path in saved]
+    for name, value in lines:
+        if value:
+            _out.print(f"{name:9} {value}", markup=False)
+
+
+def _plain(task: Task) -> Any:
+    """A task as JSON values: what is not known is left out."""
+    return msgspec.to_builtins(msgspec.structs.replace(task, submit=drop_data(task.submit)))
+
+
+def _print_json(value: Any) -> None:
+    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
+    sys.stdout.flush()
+
+
+def _time(millis: int | None) -> str:
+    if millis is None:
+        return ""
+    return datetime.fromtimestamp(millis / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _succeeded(task: Task) -> bool:
+    return task.status is Status.SUCCEEDED
+
+
+def _code(task: Task) -> int:
+    return SUCCEEDED if _succeeded(task) else FAILED
+
+
+def _fault_code(fault: Fault) -> int:
+    match fault:
+        case NotFound():
+            return NOT_FOUND
+        case StillRunning():
+            return STILL_RUNNING
+        case Unsupported() | UnknownModel():
+            return USAGE
+        case Unauthenticated(reason="missing"):
+            return USAGE
+        case _:
+            return FAILED
+
+
+# ------------------------------------------------------------------------------------- main
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Carry out a command line; returns the exit code."""
+    try:
+        code = app(arguments, exit_on_error=False, print_error=True)
+    except cyclopts.CycloptsError:
+        return USAGE
+    except (UsageError, Malformed, LookupError, config.SettingsError) as problem:
+        _err.print(str(problem), style="red", markup=False)
+        return USAGE
+    except Fault as fault:
+        _err.print(fault.message, style="red", markup=False)
+        return _fault_code(fault)
+    except KeyboardInterrupt:
+        return FAILED
+    return code if isinstance(code, int) else SUCCEEDED
 
 
 def main() -> None:
-    sys.exit(app())
+    """The program `safelight`."""
+    sys.exit(run())

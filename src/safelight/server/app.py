@@ -9,7 +9,8 @@ import secrets
 import shutil
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import IO
 
@@ -189,6 +190,17 @@ class App:
             self.metrics.write(counts, self.queue.depth()),
             media_type="text/plain; version=0.0.4",
         )
+
+
+@asynccontextmanager
+async def open_keyring(settings: Settings) -> AsyncIterator[Keyring]:
+    """The keys of a data folder, also while a server runs on it."""
+    settings.data.mkdir(parents=True, exist_ok=True)
+    store = SQLiteStore.open(settings.data / _DATABASE)
+    try:
+        yield Keyring(store, Vault.open(settings.data))
+    finally:
+        await store.close()
 
 
 def served_dialects(settings: Settings) -> tuple[Dialect, ...]:
