@@ -34,7 +34,7 @@ class Blobs:
         await obstore.put_async(self._store, name, data)
         if self._folder is not None:
             # obstore's folder writes and renames, but leaves the data to the page cache.
-            await asyncio.to_thread(_sync, self._folder / name)
+            await asyncio.to_thread(_sync, self._folder / name, self._folder)
 
     async def get(self, name: str) -> bytes:
         """The whole of a blob. Raises `FileNotFoundError`."""
@@ -48,11 +48,13 @@ class Blobs:
             async for chunk in result.stream(min_chunk_size=2**20):
                 file.write(chunk)
 
-    async def stream(self, name: str, start: int, end: int) -> AsyncIterator[bytes]:
-        """The bytes of a blob from `start` up to, not including, `end`."""
+    async def open(self, name: str, start: int, end: int) -> AsyncIterator[bytes]:
+        """The bytes of a blob from `start` up to, not including, `end`, in chunks.
+
+        Raises `FileNotFoundError`, at once and not when the first chunk is asked for.
+        """
         result = await obstore.get_async(self._store, name, options={"range": (start, end)})
-        async for chunk in result.stream(min_chunk_size=2**18):
-            yield bytes(chunk)
+        return _chunks(result)
 
     async def size(self, name: str) -> int:
         """The size of a blob in bytes. Raises `FileNotFoundError`."""
@@ -60,8 +62,13 @@ class Blobs:
 
     async def remove(self, prefix: str) -> None:
         """Remove every blob whose name begins with `prefix`, which ends in a slash."""
-        async for found in obstore.list(self._store, prefix=prefix):
-            await obstore.delete_async(self._store, [item["path"] for item in found])
+        while True:
+            try:
+                async for found in obstore.list(self._store, prefix=prefix):
+                    await obstore.delete_async(self._store, [item["path"] for item in found])
+                return
+            except FileNotFoundError:  # somebody else removes them too: see what is left
+                await asyncio.sleep(0)
 
     async def check(self) -> None:
         """Raise where the store does not answer."""
@@ -72,9 +79,19 @@ class Blobs:
 BlobError = BaseError
 
 
-def _sync(path: Path) -> None:
-    for place, flags in ((path, os.O_RDONLY), (path.parent, os.O_RDONLY | os.O_DIRECTORY)):
-        descriptor = os.open(place, flags)
+async def _chunks(result: obstore.GetResult) -> AsyncIterator[bytes]:
+    async for chunk in result.stream(min_chunk_size=2**18):
+        yield bytes(chunk)
+
+
+def _sync(path: Path, root: Path) -> None:
+    """Bring a file to the disk, and every folder from `root` to it, which may be new."""
+    above = path.relative_to(root).parents
+    for place in (path, *(root / folder for folder in above)):
+        try:
+            descriptor = os.open(place, os.O_RDONLY)
+        except FileNotFoundError:  # removed already, with its task
+            continue
         try:
             os.fsync(descriptor)
         finally:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -64,6 +65,10 @@ class UsageError(Exception):
     """The words on the command line do not go together."""
 
 
+class CannotOpen(Exception):
+    """The server, or its data folder, cannot be opened; the message says why."""
+
+
 # ------------------------------------------------------------------------------------- the server
 
 _Host = Annotated[str | None, Parameter(help="Address to listen on [default: 127.0.0.1].")]
@@ -88,11 +93,25 @@ def serve(
     from safelight.server.app import serve as run_server
 
     settings = config.load(file, host=host, port=port, data=data)
-    if settings.port == 0:
-        settings = settings.model_copy(update={"port": free_port(settings.host)})
     logs.configure(settings.log_level, settings.log_json)
-    asyncio.run(run_server(settings, _tell_start))
+    with _opening():
+        if settings.port == 0:
+            settings = settings.model_copy(update={"port": free_port(settings.host)})
+        asyncio.run(run_server(settings, _tell_start))
     return SUCCEEDED
+
+
+@contextmanager
+def _opening() -> Iterator[None]:
+    """Turn what may keep a server or a data folder from opening into `CannotOpen`."""
+    from safelight.secrets import WrongSecret
+    from safelight.server.app import AddressInUse, DataInUse
+    from safelight.store import SchemaTooNew
+
+    try:
+        yield
+    except (AddressInUse, DataInUse, SchemaTooNew, WrongSecret, OSError) as problem:
+        raise CannotOpen(str(problem)) from None
 
 
 def _tell_start(server: Any, key: Any) -> None:
@@ -150,7 +169,8 @@ def _with_keyring(act: Callable[[Any], Coroutine[Any, Any, Any]], data: Any, fil
         async with open_keyring(config.load(file, data=data)) as keyring:
             return await act(keyring)
 
-    return asyncio.run(run())
+    with _opening():
+        return asyncio.run(run())
 
 
 # ------------------------------------------------------------------------------------- the client
@@ -566,6 +586,9 @@ def run(arguments: list[str] | None = None) -> int:
     except (UsageError, Malformed, LookupError, config.SettingsError) as problem:
         _err.print(str(problem), style="red", markup=False)
         return USAGE
+    except CannotOpen as problem:
+        _err.print(str(problem), style="red", markup=False)
+        return FAILED
     except Fault as fault:
         _err.print(fault.message, style="red", markup=False)
         return _fault_code(fault)

@@ -7,10 +7,12 @@ one on a thread of its own. The rule for whoever edits it: nothing here sends a 
 from __future__ import annotations
 
 import asyncio
+import base64
 import os
 import random
+import re
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -35,7 +37,7 @@ from safelight.errors import (
     Unreachable,
     Upstream,
 )
-from safelight.media_types import suffix_of
+from safelight.media_types import media_type_of, suffix_of
 from safelight.task import (
     Cancel,
     Catalogue,
@@ -62,8 +64,21 @@ OnProgress = Callable[[Task], object]
 _GROWTH, _LONGEST_PAUSE, _JITTER = 1.25, 10.0, 0.2
 # After a fault pauses double, up to this.
 _LONGEST_BACKOFF = 30.0
+# What says that a request never left.
+_UNSENT = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.UnsupportedProtocol,
+)
+# Answers that do not say whether a submission was carried out before something broke: a server's
+# own mistake, and those of what stands before it (52x: Cloudflare's).
+_UNCLEAR = frozenset({500, 502, 504, 520, 522, 524})
 _PASSING = (Unreachable, Unavailable, RateLimited, Upstream)
 _DOWNLOAD_TRIES = 4
+# What has no place in a file name; ids and addresses are the service's words, and not ours.
+_UNSAFE = re.compile(r"[^0-9A-Za-z_-]")
+_SUFFIX = re.compile(r"\.[0-9A-Za-z]{1,8}")
 
 
 class AsyncClient:
@@ -89,7 +104,7 @@ class AsyncClient:
     ) -> None:
         self.dialect = dialects.named(dialect) if isinstance(dialect, str) else dialect
         self.url = (url or self.dialect.url).rstrip("/")
-        self._host = urlsplit(self.url).netloc
+        self._host = urlsplit(self.url).netloc.rpartition("@")[2]
         self._key = key
         self._pace = pace
         self._turns = _Turns(per_second or self.dialect.polls_per_second)
@@ -136,14 +151,17 @@ class AsyncClient:
         every change. Raises `NotFound` at once, and `StillRunning` after `timeout` seconds.
         """
         asked = _fetch(task, kind)
+        limit = asyncio.timeout(timeout)
         try:
-            async with asyncio.timeout(timeout):
+            async with limit:
                 async for state in self._states(asked):
                     if on_progress is not None:
                         on_progress(state)
                     if state.ended:
                         return state
         except TimeoutError:
+            if not limit.expired():  # something else's, in `on_progress`
+                raise
             raise StillRunning(task_id=asked.id) from None
         raise AssertionError("polling goes on until the end")  # pragma: no cover
 
@@ -183,7 +201,7 @@ class AsyncClient:
         if task.status is Status.SUCCEEDED and not urls:
             raise Upstream(f"The task {task.id} succeeded and has no file")
         return [
-            await self._download(url, into / f"{task.id}-{number}")
+            await self._download(url, into / f"{_UNSAFE.sub('_', task.id)}-{number}")
             for number, url in enumerate(urls)
         ]
 
@@ -191,15 +209,21 @@ class AsyncClient:
 
     async def _carry_out(self, command: Command) -> Reply:
         exchange = self.dialect.call(command)
+        answer: Response | None = None
         try:
             request = next(exchange)
             while True:
-                request = exchange.send(await self._send(command, request))
+                answer = await self._send(command, request)
+                request = exchange.send(answer)
         except StopIteration as stopped:
             reply: Reply = stopped.value
             return reply
         except Malformed as problem:
             raise _lost(command, Upstream(f"{self.url} answered nonsense: {problem}")) from None
+        except (Unavailable, Upstream) as fault:
+            if answer is not None and answer.status in _UNCLEAR:
+                raise _lost(command, fault) from None
+            raise
 
     async def _send(self, command: Command, request: Request) -> Response:
         request = request.with_headers(("host", self._host))
@@ -214,9 +238,9 @@ class AsyncClient:
                 headers=list(request.headers),
                 content=request.body,
             )
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as problem:
+        except _UNSENT as problem:
             raise Unreachable(f"{self.url} cannot be reached ({_said(problem)})") from None
-        except httpx.TransportError as problem:
+        except httpx.RequestError as problem:
             fault = Unreachable(f"{self.url} did not answer ({_said(problem)})")
             raise _lost(command, fault) from None
         return Response(
@@ -256,7 +280,7 @@ class AsyncClient:
                 yield reply
             last, backoff = reply, self._pace
             await asyncio.sleep(_jittered(pause))
-            pause = min(_LONGEST_PAUSE, max(self._pace, pause * _GROWTH))
+            pause = max(self._pace, min(_LONGEST_PAUSE, pause * _GROWTH))
 
     # ------------------------------------------------------------------------------- download
 
@@ -272,6 +296,8 @@ class AsyncClient:
 
     async def _download_once(self, url: str, stem: Path) -> Path:
         part = stem.with_name(f"{stem.name}.part")
+        if url.startswith("data:"):
+            return _save_data_url(url, stem)
         try:
             # Without the key: result links need none, and may lead to somebody else's storage.
             async with self._http.stream("GET", url, follow_redirects=True) as answer:
@@ -279,9 +305,12 @@ class AsyncClient:
                 with part.open("wb") as file:
                     async for chunk in answer.aiter_bytes():
                         file.write(chunk)
-        except httpx.TransportError as problem:
+        except (httpx.RequestError, httpx.InvalidURL) as problem:
             part.unlink(missing_ok=True)
             raise Unreachable(f"the file was not sent whole ({_said(problem)})") from None
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
         return part.replace(stem.with_name(f"{stem.name}{_suffix(answer, url)}"))
 
 
@@ -299,6 +328,7 @@ class Client:
         except BaseException:
             self._stack.close()
             raise
+        self._stack.callback(self._portal.call, self._client.close)
 
     def __enter__(self) -> Self:
         return self
@@ -313,16 +343,24 @@ class Client:
 
     def close(self) -> None:
         """Close the connections and end the thread."""
-        self._portal.call(self._client.close)
         self._stack.close()
+
+    def _call(self, act: Callable[..., Awaitable[_T]], *args: Any, **named: Any) -> _T:
+        future = self._portal.start_task_soon(partial(act, *args, **named))
+        try:
+            return future.result()
+        except BaseException:
+            # A wait that was interrupted here would go on there, and keep `close` waiting.
+            future.cancel()
+            raise
 
     def submit(self, submit: Submit | None = None, **words: Any) -> Task:
         """See `AsyncClient.submit`."""
-        return self._portal.call(partial(self._client.submit, submit, **words))
+        return self._call(self._client.submit, submit, **words)
 
     def fetch(self, task: Task | str, kind: Kind | None = None) -> Task:
         """See `AsyncClient.fetch`."""
-        return self._portal.call(self._client.fetch, task, kind)
+        return self._call(self._client.fetch, task, kind)
 
     def wait(
         self,
@@ -332,27 +370,27 @@ class Client:
         kind: Kind | None = None,
     ) -> Task:
         """See `AsyncClient.wait`; `on_progress` is called on the client's thread."""
-        return self._portal.call(self._client.wait, task, timeout, on_progress, kind)
+        return self._call(self._client.wait, task, timeout, on_progress, kind)
 
     def cancel(self, task: Task | str, kind: Kind | None = None) -> None:
         """See `AsyncClient.cancel`."""
-        self._portal.call(self._client.cancel, task, kind)
+        self._call(self._client.cancel, task, kind)
 
     def delete(self, *tasks: Task | str, kind: Kind | None = None) -> tuple[str, ...]:
         """See `AsyncClient.delete`."""
-        return self._portal.call(partial(self._client.delete, *tasks, kind=kind))
+        return self._call(self._client.delete, *tasks, kind=kind)
 
     def list(self, asked: List | None = None, **words: Any) -> Page:
         """See `AsyncClient.list`."""
-        return self._portal.call(partial(self._client.list, asked, **words))
+        return self._call(self._client.list, asked, **words)
 
     def models(self, asked: Models | None = None, **words: Any) -> Catalogue:
         """See `AsyncClient.models`."""
-        return self._portal.call(partial(self._client.models, asked, **words))
+        return self._call(self._client.models, asked, **words)
 
     def download(self, task: Task, folder: Path | str) -> Sequence[Path]:
         """See `AsyncClient.download`."""
-        return self._portal.call(self._client.download, task, folder)
+        return self._call(self._client.download, task, folder)
 
 
 class _Turns:
@@ -414,7 +452,21 @@ def _check_download(answer: httpx.Response) -> None:
     raise Upstream(problem)
 
 
+def _save_data_url(url: str, stem: Path) -> Path:
+    """Save a file that an answer carries in itself, as base64 (RFC 2397)."""
+    head, _, text = url.removeprefix("data:").partition(",")
+    try:
+        data = base64.b64decode(text, validate=True)
+    except ValueError:
+        raise Upstream("the file in the answer is not valid base64") from None
+    media_type = head.partition(";")[0] or media_type_of(data[:32])
+    path = stem.with_name(f"{stem.name}{suffix_of(media_type)}")
+    path.write_bytes(data)
+    return path
+
+
 def _suffix(answer: httpx.Response, url: str) -> str:
     media_type = answer.headers.get("content-type", "").partition(";")[0].strip()
     known = suffix_of(media_type) if media_type != "application/octet-stream" else ""
-    return known or Path(urlsplit(url).path).suffix
+    own = Path(urlsplit(url).path).suffix
+    return known or (own if _SUFFIX.fullmatch(own) else "")

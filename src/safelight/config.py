@@ -7,7 +7,7 @@ file. A name that is not a setting is refused, so that a typing error is not a s
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,13 @@ from pydantic_settings import (
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+from pydantic_settings import SettingsError as EnvironmentSettingsError
 
 DEFAULT_FILE = Path("safelight.toml")
+_PREFIX = "SAFELIGHT_"
+# What else the environment may say of Safelight: the secret of the installation, and what the
+# command line's client reads.
+_NO_SETTINGS = frozenset({"SECRET", "KEY", "URL", "DIALECT"})
 
 
 class SettingsError(Exception):
@@ -42,7 +47,7 @@ class Settings(BaseSettings):
     """Everything that can be set. `docs/configuration.md` explains each."""
 
     model_config = SettingsConfigDict(
-        env_prefix="SAFELIGHT_", env_nested_delimiter="__", frozen=True, extra="forbid"
+        env_prefix=_PREFIX, env_nested_delimiter="__", frozen=True, extra="forbid"
     )
 
     host: str = "127.0.0.1"
@@ -108,6 +113,7 @@ def load(file: Path | None = None, **given: Any) -> Settings:
     if file is not None and not file.is_file():
         raise SettingsError(f"{file}: no such file")
     source = file or DEFAULT_FILE
+    _refuse_unknown(os.environ)
 
     class Loaded(Settings):
         @classmethod
@@ -129,8 +135,18 @@ def load(file: Path | None = None, **given: Any) -> Settings:
         return Loaded(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as problem:
         raise SettingsError(_sentences(problem.errors())) from None
+    except EnvironmentSettingsError as problem:  # JSON that is none
+        raise SettingsError(f"{problem}: {problem.__cause__}") from None
     except ValueError as problem:  # TOML that is none
         raise SettingsError(f"{source}: {problem}") from None
+
+
+def _refuse_unknown(environment: Iterable[str]) -> None:
+    known = {name.upper() for name in Settings.model_fields} | _NO_SETTINGS
+    for name in sorted(environment):
+        own = name.upper()
+        if own.startswith(_PREFIX) and own.removeprefix(_PREFIX).partition("__")[0] not in known:
+            raise SettingsError(f"{name}: no such setting")
 
 
 def _sentences(problems: Any) -> str:

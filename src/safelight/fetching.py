@@ -27,7 +27,7 @@ _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
 class Inside(Exception):
-    """The address leads to where callers may not send us."""
+    """The address is none, or leads to where callers may not send us."""
 
 
 class Fetcher:
@@ -60,11 +60,14 @@ class Fetcher:
             raise Failed(FailureCode.SOURCE_UNAVAILABLE, f"{_shown(url)}: {problem}") from None
         except TimeoutError:
             raise _unavailable(url, f"not fetched within {self._seconds:g} seconds") from None
-        except (OSError, httpx.HTTPError, httpx.InvalidURL) as problem:
+        except (OSError, ValueError, httpx.HTTPError, httpx.InvalidURL) as problem:
             raise _unavailable(url, f"cannot be fetched ({type(problem).__name__})") from None
 
     async def _save(self, url: str, path: Path) -> None:
-        async with httpx.AsyncClient(trust_env=False, timeout=self._seconds) as client:
+        headers = {"accept-encoding": "identity"}
+        async with httpx.AsyncClient(
+            trust_env=False, timeout=self._seconds, headers=headers
+        ) as client:
             for _ in range(_MOST_REDIRECTS + 1):
                 following = await self._save_or_follow(client, url, path)
                 if following is None:
@@ -74,19 +77,35 @@ class Fetcher:
 
     async def _save_or_follow(self, client: httpx.AsyncClient, url: str, path: Path) -> str | None:
         host, port = _split(url)
-        address = (await self._resolve(host, port))[0]
-        parts = urlsplit(url)
+        addresses = await self._resolve(host, port)
+        for address in addresses[:-1]:
+            try:
+                return await self._save_from(client, url, address, path)
+            except (httpx.ConnectError, httpx.ConnectTimeout):
+                continue
+        return await self._save_from(client, url, addresses[-1], path)
+
+    async def _save_from(
+        self, client: httpx.AsyncClient, url: str, address: str, path: Path
+    ) -> str | None:
         # Connect to the address that was checked; the name goes into Host and the TLS handshake.
-        target = httpx.URL(url).copy_with(host=address, username=None, password=None)
-        headers = {"host": parts.netloc.rpartition("@")[2]}
-        extensions = {"sni_hostname": host}
+        named = httpx.URL(url)
+        headers = {"host": named.netloc.decode("ascii")}
+        extensions = {"sni_hostname": named.raw_host.decode("ascii")}
         async with client.stream(
-            "GET", target, headers=headers, extensions=extensions, follow_redirects=False
+            "GET",
+            named.copy_with(host=address),
+            headers=headers,
+            extensions=extensions,
+            follow_redirects=False,
         ) as response:
             if response.status_code in _REDIRECTS and "location" in response.headers:
                 return urljoin(url, response.headers["location"])
             if response.status_code != 200:
                 raise _unavailable(url, f"answered with status {response.status_code}")
+            if response.headers.get("content-encoding", "identity") != "identity":
+                # Not asked for, and a few bytes may unpack to more than fits into memory.
+                raise _unavailable(url, "answered with a content encoding")
             await self._write(response, url, path)
         return None
 
@@ -106,7 +125,10 @@ class Fetcher:
         """The addresses of a host, all of which are public. Raises `Inside`, `OSError`."""
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(_RESOLVE_SECONDS):
-            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            try:
+                found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            except ValueError:  # a label that is too long, a zero byte
+                raise Inside("not an address") from None
         addresses = [str(entry[4][0]).partition("%")[0] for entry in found]
         if not self._private:
             for address in addresses:
@@ -124,7 +146,9 @@ def is_public(address: str) -> bool:
             wrapped = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
         if wrapped is not None:
             return is_public(str(wrapped))
-    return ip.is_global and not ip.is_multicast
+        if ip.is_site_local:
+            return False
+    return ip.is_global and not ip.is_multicast and not ip.is_reserved
 
 
 def _split(url: str) -> tuple[str, int]:
@@ -133,7 +157,7 @@ def _split(url: str) -> tuple[str, int]:
         host, port = parts.hostname, parts.port
     except ValueError:
         raise Inside("not an address") from None
-    if parts.scheme not in ("http", "https") or not host:
+    if parts.scheme not in ("http", "https") or not host or not host.isprintable():
         raise Inside("not an http or https address")
     if parts.username is not None or parts.password is not None:
         raise Inside("an address must not carry a password")

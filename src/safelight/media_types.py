@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import mimetypes
 
-# What `mimetypes` does not know, or knows by another name on another machine.
+# All that `media_type_of` tells: `mimetypes` knows them by other names on other machines.
 _SUFFIXES = {
     "image/png": ".png",
     "image/jpeg": ".jpg",
     "image/webp": ".webp",
     "image/bmp": ".bmp",
+    "image/gif": ".gif",
+    "image/tiff": ".tiff",
     "image/avif": ".avif",
+    "image/heic": ".heic",
+    "image/heif": ".heif",
     "video/mp4": ".mp4",
+    "video/quicktime": ".mov",
+    "video/webm": ".webm",
+    "audio/mp4": ".m4a",
+    "audio/mpeg": ".mp3",
+    "audio/wav": ".wav",
 }
 _UNKNOWN = "application/octet-stream"
 
@@ -24,10 +33,20 @@ def media_type_of(data: bytes) -> str:
     if data[:4] == b"RIFF":
         return {b"WEBP": "image/webp", b"WAVE": "audio/wav"}.get(data[8:12], _UNKNOWN)
     if data[4:8] == b"ftyp":
-        return "video/quicktime" if data[8:10] == b"qt" else "video/mp4"
+        return _BRANDS.get(data[8:12], "video/mp4")
     return _UNKNOWN
 
 
+# What else is kept in the boxes of an MP4.
+_BRANDS = {
+    b"qt  ": "video/quicktime",
+    b"avif": "image/avif",
+    b"avis": "image/avif",
+    b"heic": "image/heic",
+    b"heix": "image/heic",
+    b"mif1": "image/heif",
+    b"M4A ": "audio/mp4",
+}
 _PREFIXES = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
     (b"\xff\xd8\xff", "image/jpeg"),

@@ -1,7 +1,7 @@
 """The queue: PgQueuer, in memory beside SQLite.
 
-It carries task ids and nothing else. The store is the truth: an id that is in the queue twice, or
-whose task was ended meanwhile, does no harm, because a worker claims its task in the store first.
+It carries task ids and nothing else, each once. The store is the truth: an id whose task was ended
+meanwhile does no harm, because a worker claims its task in the store first.
 """
 
 from __future__ import annotations
@@ -26,27 +26,47 @@ class _Unlogged(list[Any]):
 
 
 class Queue:
-    """Task ids, waiting for a worker."""
+    """Task ids, waiting for a worker: at most `capacity` of them, for the others wait in the store.
 
-    def __init__(self) -> None:
+    `wanting` is set when some were left out and there is room again.
+    """
+
+    def __init__(self, capacity: int = 2000) -> None:
         driver = InMemoryDriver()
         self._queries = InMemoryQueries(driver=driver)
         self._queries._log = _Unlogged()
         self._queuer = PgQueuer(connection=driver, queries=self._queries)
+        self._capacity = capacity
         self._held: set[str] = set()
+        self._left_out = False
+        self.wanting = asyncio.Event()
 
     def holds(self, task_id: str) -> bool:
         """Whether the task waits here."""
         return task_id in self._held
 
-    async def put(self, task_id: str, priority: int = 0) -> None:
-        """Add a task; of two priorities the higher one goes first."""
-        self._held.add(task_id)
-        await self._queries.enqueue(_ENTRYPOINT, task_id.encode(), priority)
+    async def put(self, task_id: str, priority: int = 0) -> bool:
+        """Add a task; of two priorities the higher one goes first. False where it was left out.
 
-    def depth(self) -> int:
-        """How many tasks wait for a worker."""
-        return len(self._held)
+        Once one was left out all later ones are, until `refill`, so that none overtakes it.
+        """
+        if self._left_out or len(self._held) >= self._capacity:
+            self._left_out = True
+            return False
+        if task_id not in self._held:
+            self._held.add(task_id)
+            await self._queries.enqueue(_ENTRYPOINT, task_id.encode(), priority)
+        return True
+
+    def refill(self) -> None:
+        """Take tasks again: those that were left out are about to be put, in their order."""
+        self.wanting.clear()
+        self._left_out = False
+
+    def _take(self, task_id: str) -> None:
+        self._held.discard(task_id)
+        if self._left_out and len(self._held) <= self._capacity // 2:
+            self.wanting.set()
 
     async def run(self, work: Callable[[str], Awaitable[None]], concurrency: int) -> None:
         """Hand tasks to `work`, that many at a time, until `stop`; then wait for the last ones."""
@@ -55,7 +75,7 @@ class Queue:
         async def run_one(job: Job) -> None:
             async with places:
                 task_id = (job.payload or b"").decode()
-                self._held.discard(task_id)
+                self._take(task_id)
                 # What waited for a place while the queue was told to stop is left where it is.
                 if not self._queuer.shutdown.is_set():
                     await work(task_id)

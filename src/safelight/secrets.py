@@ -21,7 +21,7 @@ VARIABLE = "SAFELIGHT_SECRET"
 
 
 class WrongSecret(Exception):
-    """The keys were encrypted with another secret than this installation's."""
+    """The keys were encrypted with another secret than this installation's, or it has none."""
 
 
 class Vault:
@@ -35,14 +35,17 @@ class Vault:
 
     @classmethod
     def open(cls, folder: Path) -> Vault:
-        """The vault whose secret is in the environment, or in `folder`, made if need be."""
+        """The vault whose secret is in the environment, or in `folder`, made if need be.
+
+        Raises `WrongSecret` where that file is empty.
+        """
         if given := os.environ.get(VARIABLE):
             return cls(given.encode())
         return cls(_read_or_make(folder / "secret"))
 
     def lookup(self, secret: str) -> str:
         """The keyed hash by which a key is found; of no use without this installation's secret."""
-        return hmac.digest(self._lookup, secret.encode(), "sha256").hex()
+        return hashlib.blake2b(secret.encode(), digest_size=32, key=self._lookup).hexdigest()
 
     def encrypt(self, secret: str) -> str:
         return self._fernet.encrypt(secret.encode()).decode()
@@ -62,7 +65,7 @@ class Vault:
 
     def sign_link(self, text: str) -> str:
         """128 bits, as 32 hex digits, that nobody can guess for `text`."""
-        return hmac.digest(self._links, text.encode(), "sha256")[:16].hex()
+        return hashlib.blake2b(text.encode(), digest_size=16, key=self._links).hexdigest()
 
 
 def _derive(secret: bytes, purpose: bytes) -> bytes:
@@ -70,6 +73,15 @@ def _derive(secret: bytes, purpose: bytes) -> bytes:
 
 
 def _read_or_make(path: Path) -> bytes:
+    if not path.exists():
+        _make(path)
+    secret = path.read_bytes().strip()
+    if not secret:
+        raise WrongSecret(f"{path} is empty; put back the file that was there, or remove it")
+    return secret
+
+
+def _make(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     made = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     descriptor = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -83,4 +95,9 @@ def _read_or_make(path: Path) -> bytes:
         pass
     finally:
         made.unlink()
-    return path.read_text().strip().encode()
+    # The keys would be lost with it: its name is to be on the disk too.
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -22,7 +22,7 @@ from safelight.media_types import media_type_of
 from safelight.models import ModelMap
 from safelight.queue import Queue
 from safelight.store import Store, scripts
-from safelight.store.scripts import DifferentBody
+from safelight.store.scripts import Accepted, DifferentBody
 from safelight.task import (
     Cancel,
     Catalogue,
@@ -126,22 +126,32 @@ class Service:
             created=now,
             updated=now,
         )
-        return await self._accept(await self._keep_sources(task), _digest(dialect, submit))
+        accepted = await self._add(task, _digest(dialect, submit))
+        if accepted.new:
+            await self._queue.put(task.id)
+        return accepted.task
 
-    async def _accept(self, task: Task, digest: str) -> Task:
+    async def _add(self, task: Task, digest: str) -> Accepted:
         try:
-            accepted = await self._store.write(scripts.add(task, digest))
+            accepted = await self._store.write(scripts.add(await self._keep_sources(task), digest))
         except DifferentBody:
-            await self._blobs.remove(folder_of(task.id))
+            await self._drop_sources(task)
             raise Conflict(
                 "the idempotency key was used before, with another request",
                 parameter="Idempotency-Key",
             ) from None
-        if accepted.new:
-            await self._queue.put(task.id)
-        elif any(source.blob for source in task.submit.sources):
+        except Exception:
+            # Not when cancelled: what was given to the store is written all the same.
+            await self._drop_sources(task)
+            raise
+        if not accepted.new:
+            await self._drop_sources(task)
+        return accepted
+
+    async def _drop_sources(self, task: Task) -> None:
+        """Remove what was kept of the sources of a task that was not accepted."""
+        if any(source.data is not None for source in task.submit.sources):
             await self._blobs.remove(folder_of(task.id))
-        return accepted.task
 
     async def _check_sources(self, submit: Submit) -> None:
         if len(submit.sources) > _MOST_SOURCES:
@@ -178,7 +188,7 @@ class Service:
 
     async def cancel(self, who: str, asked: Cancel) -> Task:
         id = _id(asked.id)
-        task = await self._store.write(scripts.cancel(id, who, self._clock()))
+        task = await self._store.write(scripts.cancel(id, who, self._clock(), asked.kind))
         if task is None:
             ended = await self.fetch(who, Fetch(id=id, kind=asked.kind))
             raise Conflict(f"the task is at its end: {ended.status.value}", parameter="TaskId")

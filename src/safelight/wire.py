@@ -8,7 +8,6 @@ whatever is wrong with it is raised as `Malformed` with the path to it.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import secrets
@@ -330,12 +329,6 @@ class Reading:
     def has(self, name: str) -> bool:
         """Whether there is a value (that is not null) of that name."""
         return self.values.get(name) is not None
-
-    def only(self, names: Iterable[str]) -> None:
-        """Refuse every name that is not one of `names`."""
-        for name in self.values:
-            if name not in names:
-                raise Malformed(self.at(str(name)), "not defined here", "unknown")
 
     def value(self, name: str, kind: Sort, default: Any = ...) -> Any:
         """The value of that name, read as `kind` reads it."""
@@ -866,8 +859,3 @@ def require(name: str, value: Any, at_least: float, at_most: float) -> None:
     """Raise `InvalidValue` unless `value` is None or lies within both bounds."""
     if value is not None and not at_least <= value <= at_most:
         raise InvalidValue(f"{name}: must be {at_least} to {at_most}", parameter=name)
-
-
-def no_surprises(value: Any) -> str:
-    """`value` as JSON text with sorted names: equal for equal values, whatever their order."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

@@ -18,6 +18,7 @@ import structlog
 
 from safelight.blobs import BlobError, Blobs
 from safelight.engines import Event, Failed, File, Given, Job, Log, Progress
+from safelight.errors import UnknownModel
 from safelight.fetching import Fetcher
 from safelight.links import Links
 from safelight.media_types import media_type_of, suffix_of
@@ -79,20 +80,20 @@ class Worker:
 
     async def run(self, task_id: str) -> None:
         """Run the task to its end, unless it is at one. Never raises but when cancelled."""
+        if task_id in self._running:
+            return
         run = asyncio.ensure_future(self._run(task_id))
         self._running[task_id] = run
         try:
-            await run
+            await asyncio.wait([run])
         except asyncio.CancelledError:
-            # Either this one run was stopped, or whoever awaits it was.
-            if not run.done():
-                run.cancel()
-                await asyncio.wait([run])
-                raise
-        except Exception:
-            _log.exception("run_failed", task=task_id)
+            run.cancel()
+            await asyncio.wait([run])
+            raise
         finally:
             del self._running[task_id]
+            if not run.cancelled() and (problem := run.exception()) is not None:
+                _log.error("run_failed", task=task_id, exc_info=problem)
 
     def runs(self, task_id: str) -> bool:
         """Whether the task is being run here."""
@@ -115,7 +116,7 @@ class Worker:
     # ------------------------------------------------------------------------------- one run
 
     async def _run(self, task_id: str) -> None:
-        task = await self._write(lambda: scripts.claim(task_id, self.name, self._clock()))
+        task = await self._claim(task_id)
         if task is None:
             return
         log = _log.bind(task=task.id, attempt=task.attempt)
@@ -124,15 +125,14 @@ class Worker:
             await self._carry_out(task, folder)
         except Lost:
             log.info("task_lost")
+            await self._forget(task)
         except Failed as problem:
             await self._fail(task, problem.failure)
         except asyncio.CancelledError:
             if self._releasing:
-                await self._write(lambda: scripts.release(task.id, task.attempt, self._clock()))
+                await self._release(task)
+            await self._forget(task)
             raise
-        except TimeoutError:
-            sentence = f"The task took longer than {self._limit(task):g} seconds"
-            await self._fail(task, Failure(code=FailureCode.TIMEOUT, message=sentence))
         except MemoryError:
             sentence = "There was not enough memory for the task"
             await self._fail(task, Failure(code=FailureCode.OUT_OF_MEMORY, message=sentence))
@@ -145,27 +145,65 @@ class Worker:
         finally:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
+    async def _claim(self, task_id: str) -> Task | None:
+        claim = asyncio.ensure_future(
+            self._write(lambda: scripts.claim(task_id, self.name, self._clock()))
+        )
+        try:
+            return await asyncio.shield(claim)
+        except asyncio.CancelledError:
+            # It is written all the same: left so, it would look as if this worker had died of it.
+            if (task := await claim) is not None and self._releasing:
+                await self._release(task)
+            raise
+
+    async def _release(self, task: Task) -> None:
+        await self._write(lambda: scripts.release(task.id, task.attempt, self._clock()))
+
+    async def _forget(self, task: Task) -> None:
+        """Remove the files that this run has kept of a task that was deleted meanwhile."""
+        if await self._store.read(scripts.get_any(task.id)) is None:
+            await self._blobs.remove(folder_of(task.id))
+
     async def _carry_out(self, task: Task, folder: Path) -> None:
         if task.deaths >= self._most_deaths:
             raise Failed(
                 FailureCode.WORKER_DIED, f"{task.deaths} workers died while they ran the task"
             )
-        place = self._models.find(task.submit)
+        place = self._find_place(task)
         await asyncio.to_thread(folder.mkdir, parents=True)
-        began = time.perf_counter()
-        try:
-            async with asyncio.timeout(self._limit(task)):
-                files = await self._make(task, place, folder)
-        finally:
-            self._observe(place.engine.name, time.perf_counter() - began)
+        files = await self._make_in_time(task, place, folder)
         if not files:
             raise Failed(FailureCode.PROVIDER_ERROR, "The engine made no file")
         self._mine(await self._write(lambda: scripts.upload(task.id, task.attempt, self._clock())))
         artifacts = [await self._keep(task, number, file) for number, file in enumerate(files)]
-        await self._write(
-            lambda: scripts.succeed(task.id, task.attempt, tuple(artifacts), self._clock())
+        self._mine(
+            await self._write(
+                lambda: scripts.succeed(task.id, task.attempt, tuple(artifacts), self._clock())
+            )
         )
         _log.info("task_succeeded", task=task.id, attempt=task.attempt, files=len(artifacts))
+
+    def _find_place(self, task: Task) -> Place:
+        try:
+            return self._models.find(task.submit)
+        except UnknownModel as fault:  # it was known when the task was accepted
+            raise Failed(FailureCode.INVALID_INPUT, fault.message) from None
+
+    async def _make_in_time(self, task: Task, place: Place, folder: Path) -> list[File]:
+        seconds = float(place.options.get("time_limit", self._time_limit))
+        limit = asyncio.timeout(seconds)
+        began = time.perf_counter()
+        try:
+            async with limit:
+                return await self._make(task, place, folder)
+        except TimeoutError:
+            if not limit.expired():  # something else's, inside the engine
+                raise
+            sentence = f"The task took longer than {seconds:g} seconds"
+            raise Failed(FailureCode.TIMEOUT, sentence) from None
+        finally:
+            self._observe(place.engine.name, time.perf_counter() - began)
 
     async def _make(self, task: Task, place: Place, folder: Path) -> list[File]:
         job = Job(
@@ -231,7 +269,7 @@ class Worker:
         # The attempt is part of the name: a run that lost its task overwrites nothing.
         blob = f"{folder_of(task.id)}{task.attempt}-{number}{suffix_of(file.media_type)}"
         size, digest = await asyncio.to_thread(_measure, file.path)
-        await self._patiently(lambda: self._blobs.put(blob, file.path), (BlobError, OSError))
+        await self._patiently(lambda: self._put(blob, file.path), (BlobError, OSError))
         return Artifact(
             blob=blob,
             media_type=file.media_type,
@@ -242,13 +280,22 @@ class Worker:
             duration=file.duration,
         )
 
+    async def _put(self, blob: str, path: Path) -> None:
+        put = asyncio.ensure_future(self._blobs.put(blob, path))
+        try:
+            await asyncio.shield(put)
+        except asyncio.CancelledError:
+            # Nothing may be written any more once the run has ended: its task may be gone.
+            await asyncio.wait([put])
+            raise
+
     # ------------------------------------------------------------------------------- writing
 
     async def _fail(self, task: Task, failure: Failure) -> None:
-        await self._write(lambda: scripts.fail(task.id, task.attempt, failure, self._clock()))
-        _log.info(
-            "task_failed", task=task.id, code=failure.code.value, message=failure.message[:200]
-        )
+        if await self._write(lambda: scripts.fail(task.id, task.attempt, failure, self._clock())):
+            _log.info(
+                "task_failed", task=task.id, code=failure.code.value, message=failure.message[:200]
+            )
 
     async def _write(self, script: Callable[[], Script[_T]]) -> _T:
         """Write, and when the database refuses (a full disk), try again for a while."""
@@ -270,10 +317,6 @@ class Worker:
     def _mine(self, held: bool) -> None:
         if not held:
             raise Lost
-
-    def _limit(self, task: Task) -> float:
-        limit = self._models.find(task.submit).options.get("time_limit", self._time_limit)
-        return float(limit)
 
     async def note_progress(self, task: Task, percent: int) -> None:
         """Write how far the task is. Raises `Lost`."""

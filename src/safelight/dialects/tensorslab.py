@@ -97,7 +97,7 @@ VIDEO_STATES = States(
 
 
 def _write_time(millis: int) -> str:
-    return datetime.fromtimestamp(millis // 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    return datetime.fromtimestamp(millis // 1000, UTC).isoformat(" ")[:19]
 
 
 def _read_time(value: Any, path: str) -> int | None:

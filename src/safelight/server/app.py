@@ -55,13 +55,24 @@ class DataInUse(Exception):
     """Another server runs on this data folder."""
 
 
+class AddressInUse(Exception):
+    """The address to listen on is another's, or none of this machine's."""
+
+
 class App:
     """One process: the API, its workers, and their keep.
 
     `build` it, `start` it, and in the end `drain` and `close` it.
     """
 
-    def __init__(self, settings: Settings, store: SQLiteStore, vault: Vault) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        store: SQLiteStore,
+        vault: Vault,
+        models: ModelMap,
+        spoken: tuple[Dialect, ...],
+    ) -> None:
         data = settings.data
         self.settings = settings
         self.store = store
@@ -69,9 +80,8 @@ class App:
         self.blobs = Blobs.local(data / _FILES)
         self.queue = Queue()
         self.metrics = Metrics()
-        self.dialects = served_dialects(settings)
+        self.dialects = spoken
         links = Links(vault)
-        models = ModelMap.build(settings.models, settings.engines)
         fetcher = Fetcher(settings.max_source, settings.source_timeout, settings.private_sources)
         self.worker = Worker(
             f"{os.getpid()}-{secrets.token_hex(4)}",
@@ -118,11 +128,17 @@ class App:
         self._running: list[asyncio.Task[None]] = []
 
     @classmethod
-    def build(cls, settings: Settings) -> App:
-        """Everything, ready to start. Raises `SettingsError`, `SchemaTooNew`."""
-        settings.data.mkdir(parents=True, exist_ok=True)
+    def build(cls, settings: Settings, models: ModelMap | None = None) -> App:
+        """Everything, ready to start; `models` instead of those that the settings say.
+
+        Raises `SettingsError`, `SchemaTooNew`, `WrongSecret`.
+        """
+        spoken = served_dialects(settings)
+        models = models or ModelMap.build(settings.models, settings.engines)
+        _make_folder(settings.data)
         vault = Vault.open(settings.data)
-        return cls(settings, SQLiteStore.open(settings.data / _DATABASE), vault)
+        store = SQLiteStore.open(settings.data / _DATABASE)
+        return cls(settings, store, vault, models, spoken)
 
     def oldest(self) -> int:
         """Tasks that ended at this time, or before, count as gone."""
@@ -146,13 +162,20 @@ class App:
         """Claim nothing more, give what runs its grace, and give back the rest."""
         self.draining = True
         self.queue.stop()
-        work, keeping = self._running or (None, None)
-        if work is not None and keeping is not None:
+        if self._running:
+            work, keeping = self._running
             await asyncio.wait([work], timeout=self.settings.grace)
             await self.worker.release()
             keeping.cancel()
-            await asyncio.wait([work, keeping])
+            await asyncio.wait(self._running)
             self._running = []
+
+    async def broke(self) -> None:
+        """Return when the workers or the housekeeping have stopped, which they should not."""
+        done, _ = await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            if not task.cancelled() and not self.draining:
+                _log.error("workers_stopped", exc_info=task.exception())
 
     async def close(self) -> None:
         """Write what is waiting, and close."""
@@ -180,14 +203,20 @@ class App:
     async def _readyz(self, request: Request) -> Response:
         if self.draining:
             return PlainTextResponse("draining\n", 503)
-        await self.store.read(scripts.list_keys())
-        await self.blobs.check()
+        if not self._running or any(task.done() for task in self._running):
+            return PlainTextResponse("the workers do not run\n", 503)
+        try:
+            await self.store.read(scripts.list_keys())
+            await self.blobs.check()
+        except Exception:
+            _log.exception("not_ready")
+            return PlainTextResponse("the database or the files do not answer\n", 503)
         return PlainTextResponse("ready\n")
 
     async def _metrics(self, request: Request) -> Response:
         counts = await self.store.read_aside(scripts.count_by_status())
         return Response(
-            self.metrics.write(counts, self.queue.depth()),
+            self.metrics.write(counts),
             media_type="text/plain; version=0.0.4",
         )
 
@@ -230,12 +259,17 @@ def local_url(settings: Settings) -> str:
     return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
 
 
+def _make_folder(data: Path) -> None:
+    # Prompts, pictures and keys are nobody's business but the owner's.
+    data.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
 def lock(data: Path) -> IO[str]:
     """Keep other servers off this data folder while the returned file is open.
 
     Two of them would each take the other for dead. Raises `DataInUse`.
     """
-    data.mkdir(parents=True, exist_ok=True)
+    _make_folder(data)
     file = (data / _LOCK).open("w")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -248,6 +282,7 @@ def lock(data: Path) -> IO[str]:
 async def serve(settings: Settings, told: Callable[[App, NewKey | None], None]) -> None:
     """Run the server until SIGTERM or SIGINT. `told` hears when it answers, and of a first key."""
     with lock(settings.data):
+        check_address(settings.host, settings.port)
         app = App.build(settings)
         stopped = asyncio.Event()
         loop = asyncio.get_running_loop()
@@ -268,8 +303,10 @@ async def serve(settings: Settings, told: Callable[[App, NewKey | None], None]) 
         await _listening(settings, serving)
         told(app, key)
         waiting = asyncio.create_task(stopped.wait())
-        await asyncio.wait([waiting, serving], return_when=asyncio.FIRST_COMPLETED)
+        broke = asyncio.create_task(app.broke())
+        await asyncio.wait([waiting, serving, broke], return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()
+        broke.cancel()
         _log.info("draining", seconds=settings.grace)
         await app.drain()
         http.stop()  # type: ignore[no-untyped-call]
@@ -297,7 +334,29 @@ async def _listening(settings: Settings, serving: asyncio.Task[None]) -> None:
 
 def free_port(host: str) -> int:
     """A port that is free just now."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
+    with _bound(host, 0) as probe:
         port: int = probe.getsockname()[1]
         return port
+
+
+def check_address(host: str, port: int) -> None:
+    """Raise `AddressInUse` where another program listens there.
+
+    The HTTP server shares its port with whoever asks for that too, and each would get a part of
+    the other's requests.
+    """
+    try:
+        _bound(host, port).close()
+    except OSError as problem:
+        raise AddressInUse(f"{host}:{port}: {problem.strerror}") from None
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    probe = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((host, port))
+    except BaseException:
+        probe.close()
+        raise
+    return probe

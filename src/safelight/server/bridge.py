@@ -7,10 +7,10 @@ behind.
 
 from __future__ import annotations
 
+import random
 import re
 import secrets
 import time
-import uuid
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any
 
@@ -18,18 +18,20 @@ import msgspec
 import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from safelight.errors import Fault, Internal, Malformed, TooLarge
+from safelight.errors import Fault, Internal, Malformed, TooLarge, Unavailable
 from safelight.links import Links
 from safelight.server.keys import Keyring
 from safelight.server.metrics import Metrics
 from safelight.server.rates import Rates
 from safelight.service import Service, now_millis
-from safelight.task import Cancel, Command, Delete, Fetch, Page, Reply, Submit, Task, bare_id
+from safelight.store import StoreClosed
+from safelight.task import Page, Reply, Submit, Task
 from safelight.wire import Context, Dialect, Match, Request, Response
 
 _log = structlog.get_logger("safelight.server")
 _HOST = re.compile(r"[A-Za-z0-9.\-]{1,253}(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](?::[0-9]{1,5})?")
 _MOST_TOKEN = 255
+_STOPPING_SECONDS = 5
 
 
 class Gone(Exception):
@@ -78,12 +80,12 @@ class Bridge:
         if dialect is None:
             await self._behind(scope, receive, send)
             return
-        request = _read_head(scope)
-        if not dialect.claims(request):
+        head = _read_head(scope)
+        if not dialect.claims(head):
             await self._behind(scope, receive, send)
             return
         try:
-            response = await self._answer(dialect, request, receive)
+            response = await self._answer(dialect, head, receive)
         except Gone:
             return
         await _send(response, scope["method"], send)
@@ -94,26 +96,29 @@ class Bridge:
                 return dialect
         return None
 
-    async def _answer(self, dialect: Dialect, request: Request, receive: Receive) -> Response:
-        """The answer to `request`, whatever happens. Raises only `Gone`."""
+    async def _answer(self, dialect: Dialect, head: Request, receive: Receive) -> Response:
+        """The answer to a request, whatever happens. Raises only `Gone`."""
         began = time.perf_counter()
-        context = Context(request=request, request_id=str(uuid.uuid4()), now=self._clock())
+        context = Context(request=head, request_id=_new_request_id(), now=self._clock())
         match: Match | None = None
         try:
-            request = msgspec.structs.replace(
-                request, body=await _read_body(request, receive, self._max_body)
-            )
-            context = msgspec.structs.replace(context, request=request)
-            match = dialect.match(request)
+            body = await _read_body(head, receive, self._max_body)
+            if body:
+                request = msgspec.structs.replace(head, body=body)
+                context = msgspec.structs.replace(context, request=request)
+            match = dialect.match(context.request)
             response = await self._carry_out(dialect, match, context)
         except (Fault, Malformed) as problem:
             fault = problem.as_fault() if isinstance(problem, Malformed) else problem
             response = _write_fault(dialect, match, fault, context)
         except Gone:
             raise
+        except StoreClosed:
+            fault = Unavailable("The server is stopping", retry_after=_STOPPING_SECONDS)
+            response = _write_fault(dialect, match, fault, context)
         except Exception:
             incident = secrets.token_hex(4)
-            _log.exception("request_broke", incident=incident, path=request.path)
+            _log.exception("request_broke", incident=incident, path=head.path)
             fault = Internal(f"The server made a mistake ({incident})", incident=incident)
             response = _write_fault(dialect, match, fault, context)
         op = match.op if match else "unknown"
@@ -127,7 +132,7 @@ class Bridge:
         command = dialect.read_request(match.op, match.params, request)
         if isinstance(command, Submit):
             command = _with_token(dialect, command, request)
-        reply = await self._service.carry_out(who, dialect.name, _bare(command))
+        reply = await self._service.carry_out(who, dialect.name, command)
         return dialect.write_reply(match.op, self._dress(reply, request), context)
 
     async def _identify(self, dialect: Dialect, match: Match, context: Context) -> str:
@@ -175,36 +180,32 @@ def _with_token(dialect: Dialect, submit: Submit, request: Request) -> Submit:
     return submit
 
 
-def _bare(command: Command) -> Command:
-    """`command` with bare ids where they are decorated; what is no id is left to be not found."""
-    match command:
-        case Fetch(id=id) | Cancel(id=id):
-            return msgspec.structs.replace(command, id=bare_id(id) or id)
-        case Delete(ids=ids):
-            return msgspec.structs.replace(command, ids=tuple(bare_id(id) or id for id in ids))
-        case _:
-            return command
-
-
 # ---------------------------------------------------------------------------------------- ASGI
 
 
-def _read_head(scope: Scope) -> Request:
+def _read_head(scope: Scope, body: bytes = b"") -> Request:
+    # ASGI's header names are lower case.
+    headers = [
+        (name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]
+    ]
     return Request(
         method=scope["method"],
         path=scope["path"],
         query=scope["query_string"].decode("latin-1"),
-        headers=tuple(
-            (name.decode("latin-1").lower(), value.decode("latin-1"))
-            for name, value in scope["headers"]
-        ),
+        headers=tuple(headers),
     )
+
+
+def _new_request_id() -> str:
+    """A UUID (version 4), as Tencent's are: it names a request, and is no secret."""
+    digits = f"{random.getrandbits(128):032x}"
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
 
 
 async def _read_body(request: Request, receive: Receive, most: int) -> bytes:
     """The body of a request. Raises `TooLarge`, as soon as that is known, or `Gone`."""
     announced = request.header("content-length")
-    if announced and announced.isdigit() and int(announced) > most:
+    if announced and announced.isdecimal() and int(announced) > most:
         raise TooLarge(f"The body is larger than {most} bytes")
     message = await receive()
     if message["type"] == "http.request" and not message.get("more_body"):
@@ -231,8 +232,9 @@ async def _read_rest(message: MutableMapping[str, Any], receive: Receive, most: 
 async def _send(response: Response, method: str, send: Callable[[Any], Awaitable[None]]) -> None:
     headers = [(name.encode(), _line(value)) for name, value in response.headers]
     headers.append((b"content-length", str(len(response.body)).encode()))
-    # A status is out of date the moment it is sent.
-    headers.append((b"cache-control", b"no-store"))
+    if response.header("cache-control") is None:
+        # A status is out of date the moment it is sent.
+        headers.append((b"cache-control", b"no-store"))
     start: Mapping[str, Any] = {
         "type": "http.response.start",
         "status": response.status,

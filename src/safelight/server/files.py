@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import NamedTuple
 
 from starlette.requests import Request
@@ -38,9 +38,15 @@ class Files:
         self._oldest = oldest
 
     async def answer(self, request: Request) -> Response:
-        found = await self._find(request.path_params["name"])
-        if found is None:
-            return PlainTextResponse("There is no such file, or not any more.\n", 404)
+        try:
+            found = await self._find(request.path_params["name"])
+            if found is not None:
+                return await self._answer(request, found)
+        except FileNotFoundError:  # it is being removed just now
+            pass
+        return PlainTextResponse("There is no such file, or not any more.\n", 404)
+
+    async def _answer(self, request: Request, found: Found) -> Response:
         headers = {
             "accept-ranges": "bytes",
             "etag": f'"{found.etag}"',
@@ -52,23 +58,19 @@ class Files:
         }
         if _matches(request.headers.get("if-none-match"), found.etag):
             return Response(status_code=304, headers=headers)
-        wanted = _read_range(request, found)
-        if wanted is None:
+        part = _read_range(request, found)
+        if part is None:
+            wanted, status = range(found.size), 200
+        elif part:
+            wanted, status = part, 206
+            headers["content-range"] = f"bytes {part.start}-{part.stop - 1}/{found.size}"
+        else:
             headers["content-range"] = f"bytes */{found.size}"
             return Response(status_code=416, headers=headers)
-        return self._send(request, found, wanted, headers)
-
-    def _send(
-        self, request: Request, found: Found, wanted: range, headers: dict[str, str]
-    ) -> Response:
         headers["content-length"] = str(len(wanted))
-        partial = len(wanted) != found.size
-        if partial:
-            headers["content-range"] = f"bytes {wanted.start}-{wanted.stop - 1}/{found.size}"
-        status = 206 if partial else 200
         if request.method == "HEAD" or not wanted:
             return Response(status_code=status, headers=headers, media_type=found.media_type)
-        body: AsyncIterator[bytes] = self._blobs.stream(found.blob, wanted.start, wanted.stop)
+        body = await self._blobs.open(found.blob, wanted.start, wanted.stop)
         return StreamingResponse(body, status, headers, media_type=found.media_type)
 
     async def _find(self, name: str) -> Found | None:
@@ -106,23 +108,22 @@ def _matches(header: str | None, etag: str) -> bool:
 
 
 def _read_range(request: Request, found: Found) -> range | None:
-    """The bytes that are asked for; None where there are none such.
+    """The bytes that are asked for, empty where there are none such; None for the whole file.
 
     Several ranges, and a range of another version, are answered with the whole file, as RFC 9110
-    allows.
+    allows; it defines ranges for GET alone.
     """
-    whole = range(found.size)
     header = request.headers.get("range")
-    condition = request.headers.get("if-range")
-    if header is None or (condition is not None and not _matches(condition, found.etag)):
-        return whole
+    condition = request.headers.get("if-range", f'"{found.etag}"')
+    if header is None or request.method != "GET" or condition != f'"{found.etag}"':
+        return None
     asked = _RANGE.fullmatch(header.strip())
     if asked is None or asked[1] == asked[2] == "":
-        return whole
+        return None
     if asked[1] == "":  # the last so many bytes
-        length = int(asked[2])
-        return range(max(0, found.size - length), found.size) if length else None
-    start, end = int(asked[1]), int(asked[2]) if asked[2] else found.size - 1
-    if end < start:
-        return whole
-    return range(start, min(end + 1, found.size)) if start < found.size else None
+        return range(max(0, found.size - int(asked[2])), found.size)
+    start = int(asked[1])
+    if asked[2] and int(asked[2]) < start:
+        return None
+    end = int(asked[2]) + 1 if asked[2] else found.size
+    return range(start, min(end, found.size))

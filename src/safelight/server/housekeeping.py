@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import structlog
 
@@ -15,6 +16,7 @@ from safelight.worker import Worker
 _log = structlog.get_logger("safelight.housekeeping")
 
 _SECONDS = 60.0
+_PAUSE_SECONDS = 1.0
 _BATCH = 500
 
 
@@ -31,30 +33,34 @@ class Housekeeping:
         self._retention = retention
 
     async def run(self) -> None:
-        """Do all of it once a minute, until cancelled."""
+        """Do all of it once a minute, and fill the queue when it wants, until cancelled."""
         while True:
-            await asyncio.sleep(_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_SECONDS):
+                    await self._queue.wanting.wait()
             try:
                 await self.recover()
                 await self.sweep(now_millis())
             except Exception:
                 _log.exception("housekeeping_failed")
+                await asyncio.sleep(_PAUSE_SECONDS)
 
     async def recover(self) -> int:
-        """Queue every unfinished task that is neither queued nor run; returns how many.
+        """Queue the unfinished tasks that are neither queued nor run, as many as fit; how many.
 
-        At the start that is what an earlier process left. Later it is nothing, unless a task was
-        accepted by a request that broke off just then, or its end could not be written.
+        At the start that is what an earlier process left; later what the queue had no room for,
+        what a request that broke off just then had accepted, and what could not be ended.
         """
+        self._queue.refill()
         count, after = 0, ""
         while ids := await self._store.read(scripts.unfinished(after, _BATCH)):
             for id in ids:
-                if not self._queue.holds(id) and not self._worker.runs(id):
-                    await self._queue.put(id)
-                    count += 1
+                if self._queue.holds(id) or self._worker.runs(id):
+                    continue
+                if not await self._queue.put(id):
+                    return count
+                count += 1
             after = ids[-1]
-        if count:
-            _log.info("recovered", tasks=count)
         return count
 
     async def sweep(self, now: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from typing import NamedTuple
 
 from safelight.errors import Unauthenticated
@@ -11,6 +12,9 @@ from safelight.service import now_millis
 from safelight.store import Store, scripts
 from safelight.store.scripts import KeyRow
 from safelight.wire import Credential, Key
+
+_MOST_KNOWN = 10_000
+_LOOK_SECONDS = 0.05
 
 
 class NewKey(NamedTuple):
@@ -27,6 +31,9 @@ class Keyring:
     def __init__(self, store: Store, vault: Vault) -> None:
         self._store = store
         self._vault = vault
+        self._known: dict[tuple[str | None, str | None], Key] = {}
+        self._version: int | None = None
+        self._looked = 0.0
 
     async def create(self, name: str) -> NewKey:
         """Make a key. Its secret is shown by nothing else, ever again."""
@@ -54,6 +61,32 @@ class Keyring:
 
     async def identify(self, credential: Credential) -> Key:
         """The key that a request was made with. Raises `Unauthenticated`."""
+        self._forget()
+        name = (credential.id, credential.secret)
+        key = self._known.get(name)
+        if key is None:
+            key = await self._find(credential)
+            if len(self._known) < _MOST_KNOWN:
+                self._known[name] = key
+        if credential.check is not None:
+            credential.check(key.secret)
+        return key
+
+    def _forget(self) -> None:
+        """Forget the keys once anything was written since, as a revocation may have been.
+
+        That is looked at twenty times a second at most: the look alone costs as much as a query.
+        """
+        now = time.monotonic()
+        if now - self._looked < _LOOK_SECONDS:
+            return
+        self._looked = now
+        version = self._store.version()
+        if version is None or version != self._version:
+            self._known.clear()
+            self._version = version
+
+    async def _find(self, credential: Credential) -> Key:
         if credential.id is not None:
             found = await self._store.read(scripts.get_key(credential.id))
         else:
@@ -61,7 +94,4 @@ class Keyring:
             found = await self._store.read(scripts.find_key(lookup))
         if found is None:
             raise Unauthenticated(reason="unknown")
-        key = Key(id=found[0], secret=self._vault.decrypt(found[1]))
-        if credential.check is not None:
-            credential.check(key.secret)
-        return key
+        return Key(id=found[0], secret=self._vault.decrypt(found[1]))

@@ -26,6 +26,9 @@ class Store(Protocol):
     async def read(self, script: Script[_T]) -> _T:
         """Carry out a script that only reads. It sees everything that was written before."""
 
+    def version(self) -> int | None:
+        """A number that stays the same only while nothing is written; None where none is known."""
+
     async def write(self, script: Script[_T]) -> _T:
         """Carry out a script as one transaction, on disk when this returns."""
 

@@ -61,9 +61,10 @@ where id = :id and attempt = :attempt and status in ('queued', 'running', 'uploa
 returning id;
 
 -- name: set_progress(id, attempt, progress, now)
+-- Also while uploading: a task whose worker died there is made once more, and stays uploading.
 update tasks
 set progress = :progress, updated = :now
-where id = :id and attempt = :attempt and status = 'running'
+where id = :id and attempt = :attempt and status in ('running', 'uploading')
 returning id;
 
 -- name: set_uploading(id, attempt, now)
@@ -73,17 +74,20 @@ where id = :id and attempt = :attempt and status in ('running', 'uploading')
 returning id;
 
 -- name: finish_task(id, attempt, status, progress, artifacts, failure, now)
--- The end of a task, written by the worker that holds it and by no other.
+-- The end of a task, written by the worker that holds it and by no other. Any task that is not at
+-- an end may fail, and one whose files are stored may succeed.
 update tasks
 set status = :status, progress = coalesce(:progress, progress), artifacts = :artifacts,
     failure = :failure, worker = null, finished = :now, updated = :now
 where id = :id and attempt = :attempt and status in ('queued', 'running', 'uploading')
+  and (status = 'uploading' or :status = 'failed')
 returning id;
 
--- name: cancel_task(id, owner, failure, now)
+-- name: cancel_task(id, owner, kind, failure, now)
 update tasks
 set status = 'canceled', failure = :failure, worker = null, finished = :now, updated = :now
-where id = :id and owner = :owner and status in ('queued', 'running', 'uploading')
+where id = :id and owner = :owner and kind = coalesce(:kind, kind)
+  and status in ('queued', 'running', 'uploading')
 returning id, owner, dialect, status, attempt, deaths, progress, seed, credits,
           submit, artifacts, failure, created, started, finished, updated;
 

@@ -266,11 +266,18 @@ def _finish(
     return bool(rows)
 
 
-def cancel(id: str, owner: str, now: int) -> Script[Task | None]:
+def cancel(id: str, owner: str, now: int, kind: Kind | None = None) -> Script[Task | None]:
     """End the task because its owner asks for it; None where it is at an end, or not there."""
     failure = Failure(code=FailureCode.CANCELED, message="The task was canceled")
     rows = yield Query(
-        "cancel_task", {"id": id, "owner": owner, "failure": _json(failure), "now": now}
+        "cancel_task",
+        {
+            "id": id,
+            "owner": owner,
+            "kind": kind.value if kind else None,
+            "failure": _json(failure),
+            "now": now,
+        },
     )
     if not rows:
         return None

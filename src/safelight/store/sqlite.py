@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
+import time
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -24,6 +25,8 @@ _T = TypeVar("_T")
 
 # As many transactions at most share one commit: enough to be fast, few enough to answer soon.
 _LARGEST_GROUP = 256
+# How long to wait for other processes that write.
+_BUSY_SECONDS = 10
 
 
 def load_queries() -> dict[str, str]:
@@ -56,11 +59,19 @@ class SQLiteStore:
     def open(cls, path: Path) -> SQLiteStore:
         """Open the database at `path`, made and migrated where need be. Raises `SchemaTooNew`."""
         writer = connect(path)
-        migrate(writer)
-        return cls(path, connect(path), writer)
+        try:
+            migrate(writer)
+            return cls(path, connect(path), writer)
+        except BaseException:
+            writer.close()
+            raise
 
     async def read(self, script: Script[_T]) -> _T:
         return _step(self._reader, script)
+
+    def version(self) -> int:
+        # SQLite's own: it differs after every commit of another connection, in any process.
+        return cast(int, self._reader.pragma("data_version"))
 
     async def read_aside(self, script: Script[_T]) -> _T:
         def run() -> _T:
@@ -175,10 +186,26 @@ def _step(connection: apsw.Connection, script: Script[_T]) -> _T:
 def connect(path: Path) -> apsw.Connection:
     """A connection that is durable to power loss and waits a while for other processes."""
     connection = apsw.Connection(str(path))
-    connection.set_busy_timeout(10_000)
-    for pragma in ("journal_mode = wal", "synchronous = full", "foreign_keys = on"):
+    connection.set_busy_timeout(_BUSY_SECONDS * 1000)
+    _switch_to_wal(connection)
+    for pragma in ("synchronous = full", "foreign_keys = on"):
         connection.execute(f"pragma {pragma}").fetchall()
     return connection
+
+
+def _switch_to_wal(connection: apsw.Connection) -> None:
+    # SQLite waits for nobody here: where another process makes the same database at this moment,
+    # it says at once that it is busy.
+    until = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("pragma journal_mode = wal").fetchall()
+            return
+        except apsw.BusyError:
+            if time.monotonic() > until:
+                connection.close()
+                raise
+            time.sleep(0.02)
 
 
 def migrate(connection: apsw.Connection) -> None:

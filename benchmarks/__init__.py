@@ -1,0 +1,1 @@
+"""What is fast, and how fast: `python -m benchmarks` measures it all in one run."""

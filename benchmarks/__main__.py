@@ -1,0 +1,241 @@
+"""Measure everything in one run and print it as tables: `python -m benchmarks [--quick]`.
+
+Figures of different runs do not compare on a machine that others use too; ratios within one run
+do. So everything is measured against something of the same run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import ground, load
+from benchmarks.ground import Server
+from safelight.task import Kind, Submit
+
+_console = Console(highlight=False, width=110)
+_SLOW = '[[models]]\nname = "*"\nengine = "sketch"\noptions = { seconds = 3600 }\n'
+_ROUNDS = 3
+
+
+def measure_status(folder: Path, tasks: int, requests: int) -> bool:
+    """Status queries of random ids, in every dialect, against a bare route; in turns."""
+    table = Table("status query", "requests/s", "of bare", "CPU µs/request", "p50 ms", "p99 ms",
+                  title=f"status of random ids among {tasks:,} tasks, 32 connections")  # fmt: skip
+    data = folder / "status"
+    with ground.bare_server() as bare, ground.server(data) as server:
+        ids = random.sample(ground.fill(data, server.key.id, tasks), min(tasks, 4000))
+        prepared: dict[str, tuple[Server, list[bytes]]] = {
+            "bare Starlette route": (bare, [_bare_request(bare)]),
+        }
+        for dialect in ("tensorslab", "aigptimage", "aitoearn", "tencent"):
+            requests_of = ground.status_requests(dialect, Kind.IMAGE, ids, server)
+            prepared[dialect] = (server, requests_of)
+        rates: dict[str, list[float]] = {name: [] for name in prepared}
+        costs: dict[str, list[float]] = {name: [] for name in prepared}
+        last: dict[str, load.Result] = {}
+        for _ in range(_ROUNDS):
+            for name, (target, wire) in prepared.items():
+                before = target.cpu_seconds()
+                last[name] = load.run(target.port, wire, connections=32, count=requests)
+                costs[name].append((target.cpu_seconds() - before) / requests * 1e6)
+                rates[name].append(last[name].rate)
+                if last[name].refused:
+                    sys.exit(f"{name}: {last[name].refused} requests were refused")
+    base = statistics.median(rates["bare Starlette route"])
+    good = True
+    for name, seen in rates.items():
+        rate = statistics.median(seen)
+        good = good and rate >= base / 2
+        table.add_row(
+            name,
+            f"{rate:,.0f}",
+            f"{rate / base:.2f}",
+            f"{statistics.median(costs[name]):.0f}",
+            f"{last[name].percentile(50):.2f}",
+            f"{last[name].percentile(99):.2f}",
+        )
+    _console.print(table)
+    return _verdict("each dialect at least half the rate of the bare route", good)
+
+
+def _bare_request(bare: Server) -> bytes:
+    head = f"GET /status HTTP/1.1\r\nhost: 127.0.0.1:{bare.port}\r\n"
+    return f"{head}authorization: Bearer x\r\n\r\n".encode()
+
+
+def measure_accepts(folder: Path, one_by_one: int, at_once: int) -> bool:
+    """Creates, each on disk when it is answered: one after the other, and 32 at once."""
+    table = Table("creates", "accepted/s", "p50 ms", "p99 ms", title="accepting tasks")
+    submit = Submit(model="seedreamv4", prompt="a lighthouse at dusk", width=64, height=64)
+    with ground.server(folder / "accepts", _SLOW) as server:
+        wire = [ground.prepare("tensorslab", submit, server)]
+        load.run(server.port, wire, connections=4, count=200)  # warm
+        single, many = [], []
+        for _ in range(_ROUNDS):
+            single.append(load.run(server.port, wire, connections=1, count=one_by_one))
+            many.append(load.run(server.port, wire, connections=32, count=at_once))
+    for name, results in (("one after the other", single), ("32 connections", many)):
+        table.add_row(
+            name,
+            f"{statistics.median(one.rate for one in results):,.0f}",
+            f"{statistics.median(one.percentile(50) for one in results):.2f}",
+            f"{statistics.median(one.percentile(99) for one in results):.2f}",
+        )
+    _console.print(table)
+    ratio = statistics.median(m.rate / s.rate for s, m in zip(single, many, strict=True))
+    p50 = statistics.median(one.percentile(50) for one in single)
+    sync = statistics.median(_time_sync(folder) for _ in range(5))
+    _console.print(f"one fdatasync of an appended page: {sync:.2f} ms; ratio {ratio:.2f}")
+    first = _verdict(f"p50 one after the other under 8 ms ({p50:.2f})", p50 < 8)
+    second = _verdict(f"32 at once at least five times as many ({ratio:.2f})", ratio >= 5)
+    return first and second
+
+
+def _time_sync(folder: Path) -> float:
+    """How long this disk takes to make a page durable, in milliseconds: the floor of a commit."""
+    import os
+
+    path = folder / "sync"
+    with path.open("ab") as file:
+        began = time.perf_counter()
+        for _ in range(50):
+            file.write(b"x" * 4096)
+            file.flush()
+            os.fdatasync(file.fileno())
+        return (time.perf_counter() - began) * 20
+
+
+def measure_memory(folder: Path, tasks: int) -> bool:
+    """The server's memory after it accepted, ran and ended that many tasks."""
+    submit = Submit(model="seedreamv4", prompt="a lighthouse at dusk", width=16, height=16)
+    with ground.server(folder / "memory", "concurrency = 4\n") as server:
+        at_start = server.memory()
+        wire = [ground.prepare("tensorslab", submit, server)]
+        began = time.monotonic()
+        accepted = load.run(server.port, wire, connections=32, count=tasks, keep=True)
+        when_accepted = server.memory()
+        _wait_for_ends(server, accepted.bodies)
+        seconds = time.monotonic() - began
+        at_end = server.memory()
+    table = Table("memory of the server", "MiB", title=f"{tasks:,} tasks, from create to end")
+    for name, value in (
+        ("at its start", at_start),
+        ("all accepted", when_accepted),
+        (f"all ended, after {seconds:,.0f} s ({tasks / seconds:,.0f} tasks/s)", at_end),
+    ):
+        table.add_row(name, f"{value:.0f}")
+    _console.print(table)
+    most = max(when_accepted, at_end)
+    return _verdict(f"memory under 200 MiB ({most:.0f})", most < 200)
+
+
+def _wait_for_ends(server: Server, bodies: list[bytes]) -> None:
+    """Wait until the server has ended all, as its own metrics tell."""
+    import urllib.request
+
+    until = time.monotonic() + 3600
+    total = len(bodies)
+    while time.monotonic() < until:
+        with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/metrics") as answer:
+            text = answer.read().decode()
+        counts = {
+            line.split('"')[1]: float(line.rpartition(" ")[2])
+            for line in text.splitlines()
+            if line.startswith("safelight_tasks{")
+        }
+        ended = counts["succeeded"]
+        if ended + counts["failed"] >= total:
+            if counts["failed"]:
+                sys.exit(f"{counts['failed']:.0f} tasks failed")
+            return
+        _console.print(f"  {ended:,.0f} of {total:,} ended", end="\r")
+        time.sleep(1)
+    sys.exit("the tasks did not end")
+
+
+def measure_films(folder: Path, seconds: float) -> bool:
+    """The latency of a status query while two films are rendered, against an idle server."""
+    data = folder / "films"
+    film = Submit(kind=Kind.VIDEO, model="seedancev2", prompt="waves under the moon",
+                  duration=30, fps=24, ratio="16:9", resolution="720p")  # fmt: skip
+    idle, busy = [], []
+    with ground.server(data, "concurrency = 2\n") as server:
+        ids = ground.fill(data, server.key.id, 1000)
+        wire = ground.status_requests("tensorslab", Kind.IMAGE, ids, server)
+        load.run_paced(server.port, wire, 200, 1)  # warm
+        for _ in range(_ROUNDS):
+            idle.append(load.run_paced(server.port, wire, 200, seconds))
+            films = load.run(server.port, [ground.prepare("tensorslab", film, server)],
+                             connections=1, count=2, keep=True)  # fmt: skip
+            time.sleep(1.5)  # both are being rendered by now; checked below
+            busy.append(load.run_paced(server.port, wire, 200, seconds))
+            _check_and_delete(server, [json.loads(body)["data"]["taskid"] for body in films.bodies])
+    table = Table("status query, 200 a second", "p50 ms", "p99 ms", title="two films at once")
+    for name, results in (("idle", idle), ("two films being rendered", busy)):
+        table.add_row(name, *(_median_of(results, percent) for percent in (50, 99)))
+    _console.print(table)
+    ratio = statistics.median(
+        b.percentile(99) / i.percentile(99) for i, b in zip(idle, busy, strict=True)
+    )
+    return _verdict(f"p99 at most five times its idle value ({ratio:.2f})", ratio <= 5)
+
+
+def _median_of(results: list[load.Result], percent: float) -> str:
+    return f"{statistics.median(one.percentile(percent) for one in results):.2f}"
+
+
+def _check_and_delete(server: Server, ids: list[str]) -> None:
+    from safelight.task import Delete, Fetch
+
+    asked = [ground.prepare("tensorslab", Fetch(id=id, kind=Kind.VIDEO), server) for id in ids]
+    states = load.run(server.port, asked, connections=1, count=len(asked), keep=True).bodies
+    if any(json.loads(body)["data"]["task_status"] != 2 for body in states):
+        sys.exit("the films were not being rendered all the while: choose a longer film")
+    gone = ground.prepare("tensorslab", Delete(ids=tuple(ids), kind=Kind.VIDEO), server)
+    load.run(server.port, [gone], connections=1, count=1)
+
+
+def _verdict(sentence: str, good: bool) -> bool:
+    _console.print(f"{'[green]holds[/]' if good else '[red]DOES NOT HOLD[/]'}: {sentence}\n")
+    return good
+
+
+def main() -> int:
+    """Run what is asked for; 1 where something does not hold."""
+    parts: dict[str, Callable[[Path, bool], bool]] = {
+        "status": lambda folder, quick: measure_status(
+            folder, 10_000 if quick else 100_000, 5_000 if quick else 30_000
+        ),
+        "accepts": lambda folder, quick: measure_accepts(
+            folder, 200 if quick else 1000, 2_000 if quick else 10_000
+        ),
+        "films": lambda folder, quick: measure_films(folder, 3 if quick else 10),
+        "memory": lambda folder, quick: measure_memory(folder, 2_000 if quick else 100_000),
+    }
+    parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
+    parser.add_argument("parts", nargs="*", help=f"of {', '.join(parts)}; none: all")
+    parser.add_argument("--quick", action="store_true", help="fewer tasks: minutes become seconds")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.parts) - set(parts):
+        parser.error(f"unknown: {', '.join(sorted(unknown))}")
+    _console.print(f"machine: {ground.machine()}\n")
+    good = True
+    with tempfile.TemporaryDirectory(prefix="safelight-bench-") as folder:
+        for name in arguments.parts or parts:
+            good = parts[name](Path(folder), arguments.quick) and good
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,202 @@
+"""The ground that is measured on: servers as processes, filled databases, prepared requests."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import apsw
+
+from safelight.config import Settings
+from safelight.dialects import named
+from safelight.server.app import open_keyring
+from safelight.store import scripts
+from safelight.store.sqlite import load_queries
+from safelight.task import Artifact, Command, Fetch, Kind, Status, Submit, Task, new_id
+from safelight.wire import Key, Request
+
+_START_SECONDS = 60
+
+
+class Server(NamedTuple):
+    """A server that runs, and the key to ask it with."""
+
+    port: int
+    process: subprocess.Popen[bytes]
+    key: Key
+    data: Path
+
+    def cpu_seconds(self) -> float:
+        """The processor time that the server's own process has used."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def memory(self) -> float:
+        """Its resident memory, in MiB."""
+        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def free_port() -> int:
+    """A port that is free just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def bare_server() -> Iterator[Server]:
+    """The bare Starlette route."""
+    port = free_port()
+    process = subprocess.Popen([sys.executable, "-m", "benchmarks.bare", str(port)])
+    try:
+        _wait_for(port, process)
+        yield Server(port, process, Key(), Path())
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def server(data: Path, settings: str = "") -> Iterator[Server]:
+    """`safelight serve` on that data folder, with those settings (TOML) and a key."""
+    data.mkdir(parents=True, exist_ok=True)
+    config = data / "safelight.toml"
+    # No rate limits: it is the server that is measured here, and not its patience.
+    config.write_text(f'log_level = "warning"\n{settings}\n[rates]\n')
+    key = make_key(data)
+    port = free_port()
+    command = [sys.executable, "-m", "safelight", "serve", "--config", str(config)]
+    process = subprocess.Popen([*command, "--port", str(port), "--data", str(data)],
+                               stdout=subprocess.DEVNULL)  # fmt: skip
+    try:
+        _wait_for(port, process)
+        yield Server(port, process, key, data)
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
+    until = time.monotonic() + _START_SECONDS
+    while time.monotonic() < until and process.poll() is None:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        except OSError:
+            time.sleep(0.05)
+    raise RuntimeError("the server did not start")
+
+
+def make_key(data: Path) -> Key:
+    """A key of that data folder."""
+
+    async def make() -> Key:
+        async with open_keyring(Settings(data=data)) as keyring:
+            made = await keyring.create("benchmark")
+            return Key(id=made.id, secret=made.secret)
+
+    return asyncio.run(make())
+
+
+def fill(data: Path, owner: str, count: int) -> list[str]:
+    """Put `count` finished tasks in the database, as the server itself would; returns their ids."""
+    queries = load_queries()
+    connection = apsw.Connection(str(data / "safelight.db"))
+    now = int(time.time() * 1000)
+    ids = []
+    with connection:
+        for number in range(count):
+            created = now - count + number
+            task = Task(
+                id=new_id(created, random.randbytes(6)),
+                status=Status.QUEUED,
+                submit=Submit(model="seedreamv4", prompt=f"a lighthouse at dusk, view {number}"),
+                dialect="tensorslab",
+                owner=owner,
+                seed=number,
+                created=created,
+                updated=created,
+            )
+            ids.append(task.id)
+            _carry_out(connection, queries, scripts.add(task, ""))
+            _carry_out(connection, queries, scripts.claim(task.id, "w", created + 1))
+            artifact = Artifact(
+                blob=f"tasks/{task.id}/1-0.png", media_type="image/png", size=100_000,
+                width=1024, height=1024, etag="0" * 32,
+            )  # fmt: skip
+            _carry_out(connection, queries, scripts.upload(task.id, 1, created + 2))
+            _carry_out(connection, queries, scripts.succeed(task.id, 1, (artifact,), created + 3))
+    connection.close()
+    return ids
+
+
+def _carry_out(
+    connection: apsw.Connection, queries: dict[str, str], script: scripts.Script[object]
+) -> None:
+    try:
+        query = next(script)
+        while True:
+            rows = connection.execute(queries[query.name], query.parameters).fetchall()
+            query = script.send(rows)
+    except StopIteration:
+        pass
+
+
+def status_requests(
+    dialect: str, kind: Kind, ids: Sequence[str], target: Server, action: str = ""
+) -> list[bytes]:
+    """Authenticated status queries of those ids, as bytes on the wire."""
+    prefix = {"DescribeAigcImageTask": "4-AigcImage-"}.get(action, "")
+    asked = (Fetch(id=f"{prefix}{id}", kind=kind) for id in ids)
+    return [prepare(dialect, command, target) for command in asked]
+
+
+def prepare(dialect: str, command: Command, target: Server) -> bytes:
+    """A signed request as bytes on the wire."""
+    wire = named(dialect)
+    host = f"127.0.0.1:{target.port}"
+    request = wire.write_request(command).with_headers(("host", host))
+    return raw(wire.write_key(request, target.key, int(time.time() * 1000)))
+
+
+def raw(request: Request) -> bytes:
+    """A request as HTTP/1.1 says it."""
+    lines = [f"{request.method} {request.target} HTTP/1.1"]
+    lines += [f"{name}: {value}" for name, value in request.headers]
+    if request.body:
+        lines.append(f"content-length: {len(request.body)}")
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + request.body
+
+
+def machine() -> dict[str, object]:
+    """The machine that this runs on, in a few words."""
+    model = next(
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        "unknown",
+    )
+    return {
+        "cores": os.cpu_count(),
+        "processor": model,
+        "python": sys.version.split()[0],
+        "load": json.dumps([round(value, 2) for value in os.getloadavg()]),
+    }

@@ -1,0 +1,5 @@
+"""`python -m safelight` is the program `safelight`."""
+
+from safelight.cli import main
+
+main()

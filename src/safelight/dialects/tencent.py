@@ -1,0 +1,230 @@
+"""Tencent Cloud MPS 2019-06-12: image processing, and the making of images and video.
+
+One path, `/`: the action is in a header or among the parameters, and every answer has HTTP status
+200, an error too. What the actions take is in `tencent_parameters`, what is made of it in
+`tencent_commands`, what is answered in `tencent_tasks` and `tencent_faults`, how requests are
+signed in `tencent_signature`. Facts marked [doc] are on the published pages, [client] are what the
+official SDKs and command lines do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from safelight.dialects import tencent_commands as commands
+from safelight.dialects import tencent_faults as faults
+from safelight.dialects import tencent_parameters as parameters
+from safelight.dialects import tencent_signature as signature
+from safelight.dialects import tencent_tasks as tasks
+from safelight.dialects.tencent_words import DIALECT, SERVICE, VERSION, decorated, query_of
+from safelight.errors import (
+    Fault,
+    Malformed,
+    MissingParameter,
+    Unauthenticated,
+    UnknownOperation,
+    Unsupported,
+)
+from safelight.task import (
+    Cancel,
+    Command,
+    Fetch,
+    Kind,
+    List,
+    Page,
+    Reply,
+    Status,
+    Submit,
+    Task,
+)
+from safelight.wire import (
+    Context,
+    Credential,
+    Dialect,
+    Key,
+    Match,
+    Part,
+    Request,
+    Response,
+    Route,
+    json_request,
+    json_response,
+    read_json,
+    retry_after_header,
+)
+
+
+class Tencent(Dialect):
+    name = DIALECT
+    title = "Tencent Cloud MPS images and video"
+    url = "https://mps.intl.tencentcloudapi.com"
+    docs = "https://www.tencentcloud.com/document/product/1041"
+    key_variables = ("TENCENTCLOUD_SECRET_ID", "TENCENTCLOUD_SECRET_KEY")
+    prefixes = ("/",)
+    # The page allows 20 queries a second [doc], for all that an account runs.
+    polls_per_second = 10.0
+    routes = tuple(Route(action, "POST", "/") for action in parameters.ACTIONS)
+
+    # ---------------------------------------------------------------------------------- request
+
+    def claims(self, request: Request) -> bool:
+        """Whether this is a call: what a browser asks of `/` has neither action nor signature."""
+        return (
+            request.method not in ("GET", "HEAD")
+            or request.header("x-tc-action") is not None
+            or (request.header("authorization") or "").startswith(signature.TC3)
+            or ("Action" in request.query and "Action" in request.arguments())
+        )
+
+    def match(self, request: Request) -> Match:
+        if request.path != "/":
+            raise UnknownOperation(f"{request.method} {request.path}", name=request.path)
+        if request.method not in ("GET", "POST"):
+            raise UnknownOperation(request.method, what="protocol", name=request.method)
+        action = _common(request, "Action")
+        # Clients may write the first letter small; the SDK for Python makes it a capital [client].
+        op = action[:1].upper() + action[1:]
+        if op not in parameters.ACTIONS:
+            raise UnknownOperation(action, what="action", name=action)
+        version = _common(request, "Version")
+        if version != VERSION:
+            raise UnknownOperation(version, what="version", name=version)
+        return Match(op, {})
+
+    def read_request(self, op: str, params: Mapping[str, str], request: Request) -> Command:
+        said, text = _parameters(request)
+        values = parameters.read_action(op, said, text=text)
+        return commands.read_command(op, values)
+
+    def write_request(self, command: Command) -> Request:
+        action, body = commands.write_command(command)
+        return json_request("POST", "/", body).with_headers(
+            ("x-tc-action", action), ("x-tc-version", VERSION)
+        )
+
+    # ------------------------------------------------------------------------------------ reply
+
+    def write_reply(self, op: str, reply: Reply, context: Context) -> Response:
+        match reply:
+            case Task() if op == "DescribeImageTaskDetail":
+                return _answer(tasks.write_detail(reply), context)
+            case Task() if op.startswith("DescribeAigc"):
+                return _answer(tasks.write_aigc(op, reply), context)
+            case Task() if op == "ManageTask":
+                return _answer({}, context)
+            case Task():
+                return _answer({"TaskId": decorated(reply)}, context)
+            case Page():
+                return _answer(tasks.write_list(reply), context)
+            case _:
+                raise TypeError(f"{op} does not answer {type(reply).__name__}")
+
+    def read_reply(self, command: Command, response: Response) -> Reply:
+        data = faults.open_answer(response)
+        match command:
+            case Submit():
+                return Task(id=data.text("TaskId"), status=Status.QUEUED, submit=command)
+            case Fetch(id=id, kind=kind):
+                query = query_of(id, kind)
+                read = tasks.read_detail if query == "DescribeImageTaskDetail" else tasks.read_aigc
+                return read(data, command)
+            case Cancel(id=id, kind=kind):
+                status = Status.CANCELED  # the answer says no more than that it was heeded
+                return Task(id=id, status=status, submit=Submit(kind=kind or Kind.IMAGE))
+            case List():
+                return tasks.read_page(data, command)
+            case _:
+                raise Unsupported("Tencent has no such operation")
+
+    # ------------------------------------------------------------------------------------ fault
+
+    def write_fault(self, op: str | None, fault: Fault, context: Context) -> Response:
+        name = commands.wire_name(op, fault.parameter)
+        error = faults.write(op, fault, name, chinese=_speaks_chinese(context.request))
+        return _answer({"Error": error}, context, retry_after_header(fault))
+
+    # -------------------------------------------------------------------------------------- key
+
+    def read_key(self, request: Request, now: int) -> Credential:
+        authorization = request.header("authorization")
+        if authorization is not None and authorization.startswith(signature.TC3):
+            return signature.read_tc3(request, authorization, now)
+        flat = _flat(request)
+        if "Signature" in flat or "SecretId" in flat:
+            return signature.read_v1(request, flat, now)
+        if authorization is not None:  # SKIP among them, which the SDKs send unsigned [client]
+            raise Unauthenticated(
+                f"The Authorization header does not begin with {signature.TC3}", reason="malformed"
+            )
+        raise Unauthenticated(
+            "Authorization: required", reason="missing", parameter="Authorization"
+        )
+
+    def write_key(self, request: Request, key: Key, now: int) -> Request:
+        if request.header("host") is None:
+            request = request.with_headers(("host", urlsplit(self.url).netloc))
+        return signature.sign_tc3(request, key, now, SERVICE)
+
+
+def _is_form(request: Request) -> bool:
+    content_type = request.header("content-type") or ""
+    return content_type.partition(";")[0].strip().lower() == signature.FORM
+
+
+def _flat(request: Request) -> dict[str, Any]:
+    """The parameters of a query string or of an urlencoded form, by their flat names."""
+    if request.method == "POST" and _is_form(request):
+        return {part.name: part.text for part in request.form()}
+    return dict(request.arguments()) if request.query else {}
+
+
+def _common(request: Request, name: str) -> str:
+    """A common parameter: from its header, or from among the others. Raises `MissingParameter`."""
+    value = request.header(f"x-tc-{name.lower()}") or _flat(request).get(name)
+    if not value:
+        raise MissingParameter(f"{name}: required", parameter=name)
+    return str(value).strip()
+
+
+def _parameters(request: Request) -> tuple[Any, bool]:
+    """The action's parameters, and whether they came as text."""
+    content_type = (request.header("content-type") or "").lower()
+    if request.method == "POST" and content_type.startswith("multipart/form-data"):
+        flat = {part.name: _part_value(part) for part in request.form()}
+    elif request.method == "POST" and not _is_form(request):
+        return (request.json() if request.body.strip() else {}), False
+    else:
+        flat = _flat(request)
+    own = {name: value for name, value in flat.items() if name not in parameters.COMMON}
+    return parameters.unflatten(own), True
+
+
+def _part_value(part: Part) -> Any:
+    # The SDK for Python sends lists and objects as parts of JSON [client].
+    if (part.media_type or "").startswith("application/json"):
+        return read_json(part.data)
+    return part.text
+
+
+def _answer(
+    data: dict[str, Any], context: Context, headers: tuple[tuple[str, str], ...] = ()
+) -> Response:
+    # Status and content type are exactly these: with others the SDKs see no error at all [client].
+    data["RequestId"] = context.request_id
+    trace = context.request.header("x-tc-traceid")  # the SDK for Node reads it back [client]
+    if trace is not None and trace.isascii() and trace.isprintable():
+        headers = (*headers, ("x-tc-traceid", trace))
+    return json_response({"Response": data}, headers=headers)
+
+
+def _speaks_chinese(request: Request) -> bool:
+    try:
+        language = request.header("x-tc-language") or _flat(request).get("Language")
+    except Malformed:
+        return False
+    return language == "zh-CN"
+
+
+DIALECTS = (Tencent(),)

@@ -1,0 +1,594 @@
+"""What every store does, whatever its database: the scripts, carried out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from doubles import ID, NOW, task
+
+from safelight.store import Store, scripts
+from safelight.store.scripts import Accepted, DifferentBody, EventRow, Query, Script
+from safelight.store.sqlite import SQLiteStore
+from safelight.task import (
+    ENDS,
+    STEPS,
+    UNFINISHED,
+    Artifact,
+    Failure,
+    FailureCode,
+    Kind,
+    List,
+    Source,
+    Status,
+    Task,
+    new_id,
+)
+
+# The stores there are, each with what opens it in an empty place.
+STORES: dict[str, Callable[[Path], Store]] = {
+    "sqlite": lambda folder: SQLiteStore.open(folder / "store.db"),
+}
+FAILURE = Failure(code=FailureCode.PROVIDER_ERROR, message="no", provider_code="E7")
+ARTIFACT = Artifact(blob="tasks/x/1-0.png", media_type="image/png", size=9, width=3, height=2)
+OTHER = new_id(NOW + 1, b"\x00\x00\x00\x00\x00\x02")
+
+
+@pytest.fixture(params=STORES)
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
+    opened = STORES[request.param](tmp_path)
+    yield opened
+    await opened.close()
+
+
+async def add(store: Store, *tasks: Task) -> None:
+    for each in tasks:
+        await store.write(scripts.add(each, ""))
+
+
+async def get(store: Store, id: str = ID) -> Task:
+    found = await store.read(scripts.get_any(id))
+    assert found is not None
+    return found
+
+
+async def claim(store: Store, id: str = ID, worker: str = "w", now: int = NOW + 10) -> Task:
+    claimed = await store.write(scripts.claim(id, worker, now))
+    assert claimed is not None
+    return claimed
+
+
+async def events(store: Store, id: str = ID) -> list[tuple[str, int]]:
+    return [(row.what, row.attempt) for row in await store.read(scripts.events(id))]
+
+
+# ---------------------------------------------------------------------------- added and read
+
+
+async def test_a_task_is_read_back_as_it_was_added(store: Store) -> None:
+    given = task(sources=[Source(url="https://example.com/a.png"), Source(blob="tasks/x/source-1")])
+
+    accepted = await store.write(scripts.add(given, ""))
+
+    assert accepted == Accepted(given, True)
+    assert await store.read(scripts.get(ID, "alice", 0)) == given
+    assert await store.read(scripts.get_any(ID)) == given
+    assert await store.read_aside(scripts.get_any(ID)) == given
+
+
+async def test_bytes_that_came_with_the_request_are_not_stored(store: Store) -> None:
+    await add(store, task(sources=[Source(data=b"much", blob="tasks/x/source-0")]))
+
+    assert (await get(store)).submit.sources == (Source(blob="tasks/x/source-0"),)
+
+
+async def test_an_id_that_was_never_given_is_none(store: Store) -> None:
+    assert await store.read(scripts.get(ID, "alice", 0)) is None
+    assert await store.read(scripts.get_any(ID)) is None
+    assert await store.read(scripts.events(ID)) == ()
+    assert await store.write(scripts.claim(ID, "w", NOW)) is None
+
+
+async def test_a_task_is_its_owners_alone(store: Store) -> None:
+    await add(store, task())
+
+    assert await store.read(scripts.get(ID, "bob", 0)) is None
+    assert await store.write(scripts.cancel(ID, "bob", NOW)) is None
+    assert await store.write(scripts.delete((ID,), "bob", None)) == ()
+    assert (await store.read(scripts.find("bob", List(), 0))).total == 0
+    assert (await get(store)).status is Status.QUEUED
+
+
+async def test_a_failed_script_leaves_nothing_behind(store: Store) -> None:
+    def half() -> Script[None]:
+        yield from scripts.add(task(), "")
+        raise RuntimeError("in the middle")
+
+    with pytest.raises(RuntimeError, match="in the middle"):
+        await store.write(half())
+
+    assert await store.read(scripts.get_any(ID)) is None
+    assert await store.read(scripts.events(ID)) == ()
+
+
+async def test_an_id_is_given_once(store: Store) -> None:
+    await add(store, task(prompt="first"))
+
+    with pytest.raises(Exception, match=r"(?i)unique|duplicate"):
+        await add(store, task(prompt="second", owner="bob"))
+
+    assert (await get(store)).submit.prompt == "first"
+    assert await events(store) == [("queued", 0)]
+
+
+# -------------------------------------------------------------------------------- idempotency
+
+
+async def test_the_same_token_and_body_is_the_same_task(store: Store) -> None:
+    first = await store.write(scripts.add(task(token="t"), "digest"))
+
+    again = await store.write(scripts.add(task(OTHER, token="t"), "digest"))
+
+    assert first.new
+    assert again == Accepted(first.task, False)
+    assert await store.read(scripts.get_any(OTHER)) is None
+
+
+async def test_the_same_token_finds_the_task_as_it_is_now(store: Store) -> None:
+    await store.write(scripts.add(task(token="t"), "digest"))
+    await claim(store)
+
+    again = await store.write(scripts.add(task(OTHER, token="t"), "digest"))
+
+    assert again.task.status is Status.RUNNING
+
+
+async def test_the_same_token_with_another_body_is_refused(store: Store) -> None:
+    await store.write(scripts.add(task(token="t"), "digest"))
+
+    with pytest.raises(DifferentBody):
+        await store.write(scripts.add(task(OTHER, token="t"), "another"))
+
+    assert await store.read(scripts.get_any(OTHER)) is None
+
+
+async def test_a_token_is_its_owners(store: Store) -> None:
+    await store.write(scripts.add(task(token="t"), "digest"))
+
+    others = await store.write(scripts.add(task(OTHER, owner="bob", token="t"), "another"))
+
+    assert others.new
+
+
+async def test_many_at_once_with_one_token_make_one_task(store: Store) -> None:
+    asked = [task(new_id(NOW, bytes(5) + bytes([n])), token="t") for n in range(20)]
+
+    accepted = await asyncio.gather(*(store.write(scripts.add(one, "digest")) for one in asked))
+
+    assert sum(one.new for one in accepted) == 1
+    assert len({one.task.id for one in accepted}) == 1
+    assert (await store.read(scripts.find("alice", List(), 0))).total == 1
+
+
+async def test_a_deleted_task_gives_its_token_back(store: Store) -> None:
+    await store.write(scripts.add(task(token="t"), "digest"))
+    await store.write(scripts.delete((ID,), "alice", None))
+
+    assert (await store.write(scripts.add(task(OTHER, token="t"), "another"))).new
+
+
+# --------------------------------------------------------------------------- claims and deaths
+
+
+async def test_a_claim_starts_the_task_and_raises_the_attempt(store: Store) -> None:
+    await add(store, task())
+
+    claimed = await claim(store, now=NOW + 10)
+
+    assert (claimed.status, claimed.attempt, claimed.deaths) == (Status.RUNNING, 1, 0)
+    assert (claimed.started, claimed.updated) == (NOW + 10, NOW + 10)
+    assert claimed == await get(store)
+
+
+async def test_a_claim_from_a_worker_that_did_not_release_counts_a_death(store: Store) -> None:
+    await add(store, task())
+    await claim(store, worker="first")
+
+    again = await claim(store, worker="second", now=NOW + 20)
+
+    assert (again.attempt, again.deaths, again.started) == (2, 1, NOW + 10)
+
+
+async def test_a_release_is_no_death(store: Store) -> None:
+    await add(store, task())
+    held = await claim(store)
+
+    assert await store.write(scripts.release(ID, held.attempt, NOW + 20))
+
+    again = await claim(store, worker="second", now=NOW + 30)
+    assert (again.attempt, again.deaths) == (2, 0)
+
+
+async def test_a_task_that_died_while_uploading_can_be_run_to_its_end(store: Store) -> None:
+    await add(store, task())
+    first = await claim(store)
+    assert await store.write(scripts.upload(ID, first.attempt, NOW + 20))
+
+    again = await claim(store, worker="second", now=NOW + 30)
+
+    assert again.status is Status.UPLOADING
+    assert await store.write(scripts.progress(ID, again.attempt, 40, NOW + 40))
+    assert await store.write(scripts.upload(ID, again.attempt, NOW + 50))
+    assert await store.write(scripts.succeed(ID, again.attempt, (ARTIFACT,), NOW + 60))
+
+
+WRITES: dict[str, Callable[[int], Script[Any]]] = {
+    "progress": lambda attempt: scripts.progress(ID, attempt, 50, NOW + 90),
+    "upload": lambda attempt: scripts.upload(ID, attempt, NOW + 90),
+    "succeed": lambda attempt: scripts.succeed(ID, attempt, (ARTIFACT,), NOW + 90),
+    "fail": lambda attempt: scripts.fail(ID, attempt, FAILURE, NOW + 90),
+    "release": lambda attempt: scripts.release(ID, attempt, NOW + 90),
+    "log": lambda attempt: scripts.log(ID, attempt, "I am still here", NOW + 90),
+}
+
+
+@pytest.mark.parametrize("uploading", [False, True])
+@pytest.mark.parametrize("name", WRITES)
+async def test_a_worker_that_lost_its_claim_changes_nothing(
+    store: Store, name: str, uploading: bool
+) -> None:
+    await add(store, task())
+    lost = await claim(store)
+    holder = await claim(store, worker="second", now=NOW + 20)
+    if uploading:
+        await store.write(scripts.upload(ID, holder.attempt, NOW + 30))
+    before, told = await get(store), await events(store)
+
+    assert not await store.write(WRITES[name](lost.attempt))
+
+    assert await get(store) == before
+    assert await events(store) == told
+
+
+@pytest.mark.parametrize("end", sorted(ENDS))
+@pytest.mark.parametrize("name", WRITES)
+async def test_a_worker_changes_nothing_after_the_end(store: Store, name: str, end: Status) -> None:
+    await add(store, task())
+    attempt = await bring_to(store, end)
+    before, told = await get(store), await events(store)
+
+    assert not await store.write(WRITES[name](attempt))
+
+    assert await get(store) == before
+    assert await events(store) == told
+
+
+# -------------------------------------------------------------------------------------- steps
+
+
+async def bring_to(store: Store, status: Status) -> int:
+    """Bring the task to that status; returns the attempt that holds it."""
+    if status is Status.QUEUED:
+        return 0
+    attempt = (await claim(store)).attempt
+    if status in (Status.UPLOADING, Status.SUCCEEDED):
+        assert await store.write(scripts.upload(ID, attempt, NOW + 20))
+    if status in ENDS:
+        await step(store, status, attempt)
+    assert (await get(store)).status is status
+    return attempt
+
+
+async def step(store: Store, to: Status, attempt: int) -> None:
+    match to:
+        case Status.RUNNING:
+            await store.write(scripts.claim(ID, "w", NOW + 30))
+        case Status.UPLOADING:
+            await store.write(scripts.upload(ID, attempt, NOW + 30))
+        case Status.SUCCEEDED:
+            await store.write(scripts.succeed(ID, attempt, (ARTIFACT,), NOW + 30))
+        case Status.FAILED:
+            await store.write(scripts.fail(ID, attempt, FAILURE, NOW + 30))
+        case Status.CANCELED:
+            await store.write(scripts.cancel(ID, "alice", NOW + 30))
+        case Status.QUEUED:
+            await store.write(scripts.release(ID, attempt, NOW + 30))
+
+
+@pytest.mark.parametrize("to", Status)
+@pytest.mark.parametrize("at", Status)
+async def test_every_step_of_the_table_is_possible_and_none_other(
+    store: Store, at: Status, to: Status
+) -> None:
+    await add(store, task())
+    attempt = await bring_to(store, at)
+
+    await step(store, to, attempt)
+
+    assert (await get(store)).status is (to if to in STEPS[at] else at)
+
+
+async def test_the_end_is_written_with_all_that_belongs_to_it(store: Store) -> None:
+    await add(store, task())
+    attempt = await bring_to(store, Status.UPLOADING)
+
+    await store.write(scripts.succeed(ID, attempt, (ARTIFACT, ARTIFACT), NOW + 40))
+
+    ended = await get(store)
+    assert ended.artifacts == (ARTIFACT, ARTIFACT)
+    assert (ended.progress, ended.finished, ended.updated) == (100, NOW + 40, NOW + 40)
+    assert ended.failure is None
+
+
+async def test_a_failure_says_why_and_keeps_the_progress(store: Store) -> None:
+    await add(store, task())
+    attempt = await bring_to(store, Status.RUNNING)
+    await store.write(scripts.progress(ID, attempt, 60, NOW + 30))
+
+    await store.write(scripts.fail(ID, attempt, FAILURE, NOW + 40))
+
+    ended = await get(store)
+    assert (ended.failure, ended.progress, ended.finished) == (FAILURE, 60, NOW + 40)
+    assert ended.artifacts == ()
+
+
+# --------------------------------------------------------------------------- cancel and delete
+
+
+@pytest.mark.parametrize("status", sorted(UNFINISHED))
+async def test_its_owner_cancels_a_task_wherever_it_is(store: Store, status: Status) -> None:
+    await add(store, task())
+    await bring_to(store, status)
+
+    canceled = await store.write(scripts.cancel(ID, "alice", NOW + 40))
+
+    assert canceled == await get(store)
+    assert (canceled.status, canceled.finished) == (Status.CANCELED, NOW + 40)
+    assert canceled.failure is not None
+    assert canceled.failure.code is FailureCode.CANCELED
+
+
+async def test_a_task_of_another_kind_is_not_cancelled(store: Store) -> None:
+    await add(store, task())
+
+    assert await store.write(scripts.cancel(ID, "alice", NOW, Kind.VIDEO)) is None
+    assert await store.write(scripts.cancel(ID, "alice", NOW, Kind.IMAGE)) is not None
+
+
+async def test_delete_removes_the_owners_tasks_of_that_kind(store: Store) -> None:
+    ids = [new_id(NOW + n, bytes(6)) for n in range(4)]
+    await add(
+        store,
+        task(ids[0]),
+        task(ids[1], kind=Kind.VIDEO),
+        task(ids[2], owner="bob"),
+        task(ids[3]),
+    )
+
+    removed = await store.write(scripts.delete((*ids, OTHER, ids[0]), "alice", Kind.IMAGE))
+
+    assert removed == (ids[0], ids[3])
+    assert await store.read(scripts.get_any(ids[0])) is None
+    assert await store.read(scripts.events(ids[0])) == ()
+    assert await store.read(scripts.get_any(ids[1])) is not None
+    assert await store.read(scripts.get_any(ids[2])) is not None
+    assert await store.write(scripts.delete((ids[1],), "alice", None)) == (ids[1],)
+
+
+# --------------------------------------------------------------------------------------- lists
+
+
+@pytest.fixture
+async def ten(store: Store) -> list[str]:
+    """Ten tasks, the oldest first; 0 to 2 succeeded, 3 failed, 4 runs, odd ones are films."""
+    ids = [new_id(NOW + n, bytes(6)) for n in range(10)]
+    for n, id in enumerate(ids):
+        kind = Kind.VIDEO if n % 2 else Kind.IMAGE
+        await add(store, task(id, now=NOW + n, kind=kind))
+        if n > 4:
+            continue
+        attempt = (await claim(store, id)).attempt
+        if n < 3:
+            await store.write(scripts.upload(id, attempt, NOW + 20))
+            await store.write(scripts.succeed(id, attempt, (), NOW + 100 + n))
+        if n == 3:
+            await store.write(scripts.fail(id, attempt, FAILURE, NOW + 100 + n))
+    await add(store, task(OTHER, owner="bob"))
+    return ids
+
+
+async def test_a_list_is_paged_by_the_last_id(store: Store, ten: list[str]) -> None:
+    seen: list[str] = []
+    before = None
+    pages = 0
+    while pages == 0 or before is not None:
+        page = await store.read(scripts.find("alice", List(limit=4, before=before), 0))
+        seen += [one.id for one in page.tasks]
+        assert page.total == 10
+        before, pages = page.following, pages + 1
+
+    assert seen == ten[::-1]
+    assert pages == 3
+
+
+async def test_a_page_that_ends_with_the_list_has_none_following(
+    store: Store, ten: list[str]
+) -> None:
+    page = await store.read(scripts.find("alice", List(limit=10), 0))
+
+    assert [one.id for one in page.tasks] == ten[::-1]
+    assert page.following is None
+
+
+async def test_a_list_is_paged_by_offset(store: Store, ten: list[str]) -> None:
+    page = await store.read(scripts.find("alice", List(limit=3, offset=8), 0))
+
+    assert [one.id for one in page.tasks] == [ten[1], ten[0]]
+    assert (page.total, page.offset, page.limit, page.following) == (10, 8, 3, None)
+    beyond = await store.read(scripts.find("alice", List(limit=3, offset=50), 0))
+    assert (beyond.tasks, beyond.total, beyond.following) == ((), 10, None)
+
+
+FILTERS = [
+    (List(statuses=frozenset({Status.SUCCEEDED})), [2, 1, 0]),
+    (List(statuses=frozenset({Status.FAILED, Status.RUNNING})), [4, 3]),
+    (List(statuses=frozenset({Status.CANCELED})), []),
+    (List(kind=Kind.VIDEO), [9, 7, 5, 3, 1]),
+    (List(kind=Kind.VIDEO, statuses=frozenset({Status.SUCCEEDED})), [1]),
+    (List(since=NOW + 7), [9, 8, 7]),
+    (List(until=NOW + 1), [1, 0]),
+    (List(since=NOW + 4, until=NOW + 5), [5, 4]),
+]
+
+
+@pytest.mark.parametrize(("asked", "wanted"), FILTERS)
+async def test_a_list_is_filtered_and_counted(
+    store: Store, ten: list[str], asked: List, wanted: list[int]
+) -> None:
+    page = await store.read(scripts.find("alice", asked, 0))
+
+    assert [one.id for one in page.tasks] == [ten[n] for n in wanted]
+    assert page.total == len(wanted)
+    short = await store.read(scripts.find("alice", msgspec.structs.replace(asked, limit=1), 0))
+    assert short.total == len(wanted)
+
+
+# -------------------------------------------------------------------------- expiry and recovery
+
+
+async def test_what_ended_long_ago_is_gone(store: Store, ten: list[str]) -> None:
+    oldest = NOW + 101  # when the second one ended
+
+    assert await store.read(scripts.get(ten[1], "alice", oldest)) is None
+    assert await store.read(scripts.get_any(ten[1], oldest)) is None
+    assert await store.read(scripts.get(ten[2], "alice", oldest)) is not None
+    assert await store.read(scripts.get(ten[9], "alice", NOW * 2)) is not None
+    page = await store.read(scripts.find("alice", List(), oldest))
+    assert [one.id for one in page.tasks] == ten[:1:-1]
+    assert page.total == 8
+
+
+async def test_what_expired_is_swept(store: Store, ten: list[str]) -> None:
+    oldest = NOW + 102
+
+    found = await store.read(scripts.expired(oldest, 2))
+    await store.write(scripts.remove(found))
+
+    assert found == tuple(ten[:2])
+    assert await store.read(scripts.expired(oldest, 10)) == (ten[2],)
+    assert await store.read(scripts.get_any(ten[0])) is None
+    assert await store.read(scripts.events(ten[0])) == ()
+    assert await store.read(scripts.expired(NOW + 99, 10)) == ()
+
+
+async def test_the_unfinished_are_told_in_the_order_of_acceptance(
+    store: Store, ten: list[str]
+) -> None:
+    first = await store.read(scripts.unfinished("", 3))
+    rest = await store.read(scripts.unfinished(first[-1], 10))
+
+    # Bob's is among them: a worker serves everybody.
+    assert (*first, *rest) == tuple(sorted([*ten[4:], OTHER]))
+
+
+async def test_tasks_are_counted_by_status(store: Store, ten: list[str]) -> None:
+    counts = await store.read(scripts.count_by_status())
+
+    assert counts == {"queued": 6, "running": 1, "succeeded": 3, "failed": 1}
+
+
+# -------------------------------------------------------------------------------------- events
+
+
+async def test_every_change_of_status_leaves_an_event(store: Store) -> None:
+    await add(store, task())
+    attempt = (await claim(store, now=NOW + 10)).attempt
+    await store.write(scripts.log(ID, attempt, "half way", NOW + 20))
+    await store.write(scripts.upload(ID, attempt, NOW + 30))
+    await store.write(scripts.succeed(ID, attempt, (), NOW + 40))
+
+    assert await store.read(scripts.events(ID)) == (
+        EventRow(NOW, "queued", 0, ""),
+        EventRow(NOW + 10, "running", 1, ""),
+        EventRow(NOW + 20, "log", 1, "half way"),
+        EventRow(NOW + 30, "uploading", 1, ""),
+        EventRow(NOW + 40, "succeeded", 1, ""),
+    )
+
+
+async def test_a_failure_and_a_cancel_leave_events_too(store: Store) -> None:
+    await add(store, task(), task(OTHER))
+    attempt = (await claim(store)).attempt
+
+    await store.write(scripts.fail(ID, attempt, FAILURE, NOW + 40))
+    await store.write(scripts.cancel(OTHER, "alice", NOW + 40))
+
+    assert (await store.read(scripts.events(ID)))[-1].note == "provider_error"
+    assert await events(store, OTHER) == [("queued", 0), ("canceled", 0)]
+
+
+CHANGES: dict[str, tuple[Status, Callable[[int], Script[Any]]]] = {
+    "claim": (Status.QUEUED, lambda attempt: scripts.claim(ID, "w", NOW)),
+    "upload": (Status.RUNNING, lambda attempt: scripts.upload(ID, attempt, NOW)),
+    "succeed": (Status.UPLOADING, lambda attempt: scripts.succeed(ID, attempt, (), NOW)),
+    "fail": (Status.RUNNING, lambda attempt: scripts.fail(ID, attempt, FAILURE, NOW)),
+    "cancel": (Status.RUNNING, lambda attempt: scripts.cancel(ID, "alice", NOW)),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+async def test_a_change_and_its_event_are_one_transaction(store: Store, name: str) -> None:
+    at, change = CHANGES[name]
+    await add(store, task())
+    attempt = await bring_to(store, at)
+    before, told = await get(store), await events(store)
+
+    def broken() -> Script[None]:
+        yield from change(attempt)
+        yield Query("add_event", {"task_id": "nobody's", "at": 0, "what": "", "attempt": 0})
+
+    with pytest.raises(Exception, match=r"(?i)note|param|binding"):
+        await store.write(broken())
+
+    assert await get(store) == before
+    assert await events(store) == told
+
+
+# ---------------------------------------------------------------------------------------- keys
+
+
+async def test_a_key_is_found_by_its_lookup_and_by_its_id(store: Store) -> None:
+    await store.write(scripts.add_key("K1", "laptop", "lookup", "encrypted", NOW))
+
+    assert await store.read(scripts.find_key("lookup")) == ("K1", "encrypted")
+    assert await store.read(scripts.get_key("K1")) == ("K1", "encrypted")
+    assert await store.read(scripts.find_key("encrypted")) is None
+    assert await store.read(scripts.get_key("lookup")) is None
+
+
+async def test_a_revoked_key_is_found_no_more_but_listed(store: Store) -> None:
+    await store.write(scripts.add_key("K1", "laptop", "one", "1", NOW))
+    await store.write(scripts.add_key("K2", "phone", "two", "2", NOW + 1))
+
+    assert await store.write(scripts.revoke_key("K1", NOW + 5))
+
+    assert not await store.write(scripts.revoke_key("K1", NOW + 6))
+    assert not await store.write(scripts.revoke_key("K3", NOW + 6))
+    assert await store.read(scripts.find_key("one")) is None
+    assert await store.read(scripts.get_key("K1")) is None
+    assert await store.read(scripts.find_key("two")) is not None
+    assert await store.read(scripts.list_keys()) == (
+        ("K1", "laptop", NOW, NOW + 5),
+        ("K2", "phone", NOW + 1, None),
+    )
+
+
+async def test_a_lookup_belongs_to_one_key(store: Store) -> None:
+    await store.write(scripts.add_key("K1", "laptop", "one", "1", NOW))
+
+    with pytest.raises(Exception, match=r"(?i)unique|duplicate"):
+        await store.write(scripts.add_key("K2", "phone", "one", "2", NOW))

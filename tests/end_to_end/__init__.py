@@ -1,0 +1,1 @@
+"""The whole of Safelight at work: real processes, real files, real clients."""

@@ -1,0 +1,384 @@
+"""The store on SQLite: its group commit, what survives, and who else may write at the same time."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import apsw
+import pytest
+from doubles import ID, NOW, task, until
+
+from safelight.store import SCHEMA_VERSION, SchemaTooNew, StoreClosed, scripts
+from safelight.store.scripts import Query, Script
+from safelight.store.sqlite import SQLiteStore, connect, load_queries, migrate, migrations
+from safelight.task import new_id
+
+KEYS = 40
+
+
+def key(n: int) -> Script[None]:
+    return scripts.add_key(f"K{n}", "name", f"lookup {n}", "secret", NOW)
+
+
+def hold(gate: threading.Event) -> Script[None]:
+    """A transaction that holds up the writer until the gate opens."""
+    yield Query("list_keys", {})
+    gate.wait(10)
+
+
+class Counted:
+    """A store whose commits are counted, and may be made to fail."""
+
+    def __init__(self, path: Path) -> None:
+        self.commits = 0
+        self.refuse = False
+        writer = connect(path)
+        migrate(writer)
+        writer.set_commit_hook(self._count)
+        self.store = SQLiteStore(path, connect(path), writer)
+
+    def _count(self) -> bool:
+        self.commits += 1
+        return self.refuse
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "store.db"
+
+
+@pytest.fixture
+async def counted(path: Path) -> AsyncIterator[Counted]:
+    opened = Counted(path)
+    yield opened
+    await opened.store.close()
+
+
+@pytest.fixture
+async def store(counted: Counted) -> SQLiteStore:
+    return counted.store
+
+
+# ------------------------------------------------------------------------------- group commit
+
+
+async def test_waiting_transactions_share_one_commit(counted: Counted) -> None:
+    gate, store = threading.Event(), counted.store
+    first = asyncio.create_task(store.write(hold(gate)))
+    rest = [asyncio.create_task(store.write(key(n))) for n in range(200)]
+    await asyncio.sleep(0)  # every task has put its script
+    gate.set()
+    await asyncio.gather(first, *rest)
+
+    assert counted.commits <= 3
+    assert len(await store.read(scripts.list_keys())) == 200
+
+
+async def test_one_after_the_other_each_has_its_commit(counted: Counted) -> None:
+    for n in range(3):
+        await counted.store.write(key(n))
+
+    assert counted.commits == 3
+
+
+async def test_a_group_has_an_end(counted: Counted) -> None:
+    gate, store = threading.Event(), counted.store
+    first = asyncio.create_task(store.write(hold(gate)))
+    rest = [asyncio.create_task(store.write(key(n))) for n in range(600)]
+    await asyncio.sleep(0)
+    gate.set()
+    await asyncio.gather(first, *rest)
+
+    assert 3 <= counted.commits <= 6
+
+
+async def test_a_transaction_that_fails_is_undone_alone(store: SQLiteStore) -> None:
+    def broken() -> Script[None]:
+        yield from key(100)
+        yield from key(100)  # the same lookup once more
+
+    gate = threading.Event()
+    first = asyncio.create_task(store.write(hold(gate)))
+    writes = [key(0), broken(), key(1), broken(), key(2)]
+    rest = [asyncio.create_task(store.write(script)) for script in writes]
+    await asyncio.sleep(0)
+    gate.set()
+    await first
+    outcomes = await asyncio.gather(*rest, return_exceptions=True)
+
+    assert [type(outcome) for outcome in outcomes] == [
+        type(None),
+        apsw.ConstraintError,
+        type(None),
+        apsw.ConstraintError,
+        type(None),
+    ]
+    assert [row.id for row in await store.read(scripts.list_keys())] == ["K0", "K1", "K2"]
+
+
+async def test_a_commit_that_fails_is_told_to_all_who_share_it(counted: Counted) -> None:
+    store, gate = counted.store, threading.Event()
+    await store.write(key(0))
+    counted.refuse = True
+    first = asyncio.create_task(store.write(hold(gate)))
+    rest = [asyncio.create_task(store.write(key(n))) for n in (1, 2)]
+    await asyncio.sleep(0)
+    gate.set()
+    outcomes = await asyncio.gather(first, *rest, return_exceptions=True)
+    counted.refuse = False
+
+    assert all(isinstance(outcome, apsw.Error) for outcome in outcomes[1:])
+    assert [row.id for row in await store.read(scripts.list_keys())] == ["K0"]
+    await store.write(key(3))  # and it goes on
+    assert len(await store.read(scripts.list_keys())) == 2
+
+
+async def test_a_database_that_is_locked_too_long_is_told_and_survived(path: Path) -> None:
+    writer = connect(path)
+    migrate(writer)
+    writer.set_busy_timeout(10)
+    store = SQLiteStore(path, connect(path), writer)
+    other = connect(path)
+    other.execute("begin immediate")
+
+    with pytest.raises(apsw.BusyError):
+        await store.write(key(0))
+
+    other.execute("rollback")
+    await store.write(key(0))
+    await store.close()
+    other.close()
+
+
+# ---------------------------------------------------------------------------- who waits, and not
+
+
+async def test_what_a_cancelled_caller_asked_for_is_written(store: SQLiteStore) -> None:
+    gate = threading.Event()
+    first = asyncio.create_task(store.write(hold(gate)))
+    caller = asyncio.create_task(store.write(scripts.add(task(), "")))
+    await asyncio.sleep(0)
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    gate.set()
+    await first
+
+    await store.write(key(0))  # written after it
+
+    assert await store.read(scripts.get_any(ID)) is not None
+
+
+async def test_reads_go_on_while_a_write_waits(store: SQLiteStore) -> None:
+    gate = threading.Event()
+    held = asyncio.create_task(store.write(hold(gate)))
+    await asyncio.sleep(0)
+
+    assert await store.read(scripts.list_keys()) == ()
+    assert await store.read_aside(scripts.list_keys()) == ()
+    assert not held.done()
+
+    gate.set()
+    await held
+
+
+async def test_a_script_that_fails_to_read_raises_to_its_reader(store: SQLiteStore) -> None:
+    def broken() -> Script[None]:
+        yield Query("get_task", {})
+
+    with pytest.raises(KeyError):
+        await store.read(broken())
+    with pytest.raises(KeyError):
+        await store.read_aside(broken())
+    assert await store.read(scripts.list_keys()) == ()
+
+
+async def test_close_writes_what_waits(path: Path) -> None:
+    store, gate = SQLiteStore.open(path), threading.Event()
+    first = asyncio.create_task(store.write(hold(gate)))
+    writes = [asyncio.create_task(store.write(key(n))) for n in range(KEYS)]
+    await asyncio.sleep(0)
+    closing = asyncio.create_task(store.close())
+    await asyncio.sleep(0)
+    gate.set()
+    await asyncio.gather(first, *writes, closing)
+
+    reopened = SQLiteStore.open(path)
+    assert len(await reopened.read(scripts.list_keys())) == KEYS
+    await reopened.close()
+
+
+async def test_a_closed_store_writes_no_more(path: Path) -> None:
+    store = SQLiteStore.open(path)
+    threads = threading.active_count()
+    await store.close()
+    await store.close()
+
+    with pytest.raises(StoreClosed):
+        await store.write(key(0))
+    await until(lambda: threading.active_count() <= threads)
+
+
+# --------------------------------------------------------------------------------- on the disk
+
+
+def test_every_connection_is_durable(path: Path) -> None:
+    for _ in range(2):
+        connection = connect(path)
+        assert connection.pragma("journal_mode") == "wal"
+        assert connection.pragma("synchronous") == 2  # full
+        assert connection.pragma("foreign_keys") == 1
+        connection.close()
+
+
+WRITING = """
+import asyncio, sys
+from pathlib import Path
+from safelight.store import scripts
+from safelight.store.sqlite import SQLiteStore
+
+async def main():
+    store = SQLiteStore.open(Path(sys.argv[1]))
+    async def one(n):
+        await store.write(scripts.add_key(f"K{n}", "name", f"lookup {n}", "secret", 1))
+        print(n, flush=True)
+    n = 0
+    while True:
+        await asyncio.gather(*(one(n + i) for i in range(20)))
+        n += 20
+
+asyncio.run(main())
+"""
+
+
+def test_what_was_answered_survives_kill_9(path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITING, str(path)], stdout=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout is not None
+        told = [child.stdout.readline() for _ in range(100)]
+        child.kill()
+        told += child.stdout.readlines()
+
+    numbers = {int(line) for line in told if line.endswith("\n")}
+    connection = connect(path)
+    kept = {row[0] for row in connection.execute("select id from keys")}
+    assert len(numbers) >= 100
+    assert {f"K{n}" for n in numbers} <= kept
+    assert connection.pragma("integrity_check") == "ok"
+    connection.close()
+
+
+async def test_all_of_a_task_is_read_after_a_restart(path: Path) -> None:
+    store = SQLiteStore.open(path)
+    await store.write(scripts.add(task(token="t"), "digest"))
+    await store.close()
+
+    again = SQLiteStore.open(path)
+    assert await again.read(scripts.get_any(ID)) == task(token="t")
+    same = await again.write(scripts.add(task(new_id(NOW, b"other."), token="t"), "digest"))
+    assert not same.new
+    await again.close()
+
+
+# ---------------------------------------------------------------------------------- the schema
+
+
+def test_a_database_of_a_newer_version_is_left_alone(path: Path) -> None:
+    newer = connect(path)
+    newer.execute(f"pragma user_version = {SCHEMA_VERSION + 1}")
+
+    with pytest.raises(SchemaTooNew, match=str(SCHEMA_VERSION + 1)):
+        SQLiteStore.open(path)
+
+    assert newer.execute("select count(*) from sqlite_schema").get == 0
+    newer.close()
+
+
+def test_a_migration_that_fails_leaves_nothing(path: Path) -> None:
+    connection = connect(path)
+    connection.execute("create table keys (id text)")  # in the way of the first one
+
+    with pytest.raises(apsw.SQLError, match="already exists"):
+        migrate(connection)
+
+    assert connection.pragma("user_version") == 0
+    assert connection.execute("select name from sqlite_schema").get == "keys"
+    connection.close()
+
+
+def test_the_migrations_are_numbered_and_end_at_this_version() -> None:
+    assert [version for version, _ in migrations()] == list(range(1, SCHEMA_VERSION + 1))
+
+
+MIGRATING = """
+import sys
+from pathlib import Path
+from safelight.store.sqlite import connect, migrate
+
+print("ready", flush=True)
+sys.stdin.readline()
+for n in range(25):
+    connection = connect(Path(sys.argv[1]) / f"{n}.db")
+    migrate(connection)
+    connection.close()
+print("done")
+"""
+
+
+def test_several_processes_migrate_at_once(tmp_path: Path) -> None:
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", MIGRATING, str(tmp_path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(3)
+    ]
+    for child in children:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+    for child in children:
+        assert child.stdin is not None
+        child.stdin.write("\n")
+        child.stdin.flush()
+    told = [child.communicate(timeout=30) for child in children]
+
+    assert told == [("done\n", "")] * len(children)
+    connection = connect(tmp_path / "0.db")
+    assert connection.pragma("user_version") == SCHEMA_VERSION
+    connection.close()
+
+
+def test_every_query_that_a_script_names_is_there() -> None:
+    source = Path(scripts.__file__).read_text()
+
+    loaded = load_queries()
+
+    assert all(f'"{name}"' in source for name in loaded)
+    assert all(";" not in text.rstrip().rstrip(";") for text in loaded.values())
+
+
+# --------------------------------------------------------------------------- other processes
+
+
+async def test_a_write_waits_for_another_processes(store: SQLiteStore, path: Path) -> None:
+    other = connect(path)
+    other.execute("begin immediate")
+    other.execute("update keys set revoked = 1")
+    waiting = asyncio.create_task(store.write(key(0)))
+    done, _ = await asyncio.wait([waiting], timeout=0.05)
+
+    assert not done
+
+    other.execute("commit")
+    await waiting
+    assert other.execute("select count(*) from keys").get == 1
+    other.close()

@@ -1,0 +1,185 @@
+"""The settings: what wins over what, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pydantic
+import pytest
+
+from safelight.config import ModelRule, Settings, SettingsError, load
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A current folder without a settings file."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def write(folder: Path, text: str, name: str = "safelight.toml") -> Path:
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+def test_without_anything_the_defaults_are_safe() -> None:
+    settings = load()
+
+    assert (settings.host, settings.port) == ("127.0.0.1", 8000)
+    assert not settings.private_sources
+    assert settings.concurrency >= 1
+    assert settings.retention == 7 * 24 * 3600 * 1000
+    assert settings.dialects == ()
+
+
+def test_the_command_line_wins_over_the_environment_over_the_file(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(elsewhere, "port = 1\ngrace = 1\ntime_limit = 1\n")
+    monkeypatch.setenv("SAFELIGHT_PORT", "2")
+    monkeypatch.setenv("SAFELIGHT_GRACE", "2")
+
+    settings = load(port=3, host=None)
+
+    assert (settings.port, settings.grace, settings.time_limit) == (3, 2, 1)
+    assert settings.host == "127.0.0.1"
+
+
+def test_a_file_of_another_name_is_read_instead(elsewhere: Path) -> None:
+    write(elsewhere, "port = 1")
+
+    assert load(write(elsewhere, "port = 2", "other.toml")).port == 2
+    assert load().port == 1
+
+
+def test_tables_are_read_from_the_file(elsewhere: Path) -> None:
+    write(
+        elsewhere,
+        """
+        [[models]]
+        name = "seedream*"
+        engine = "sketch"
+        options = { seconds = 2 }
+        [engines.sketch]
+        places = 2
+        [rates]
+        "tencent.ProcessImage" = "5/minute"
+        """,
+    )
+
+    settings = load()
+
+    assert settings.models == (
+        ModelRule(name="seedream*", engine="sketch", options={"seconds": 2}),
+    )
+    assert settings.engines == {"sketch": {"places": 2}}
+    assert settings.rates == {"tencent.ProcessImage": "5/minute"}
+
+
+def test_tables_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAFELIGHT_DIALECTS", '["tensorslab"]')
+    monkeypatch.setenv("SAFELIGHT_ENGINES__SKETCH__PLACES", "2")
+
+    settings = load()
+
+    assert settings.dialects == ("tensorslab",)
+    assert settings.engines == {"sketch": {"places": "2"}}
+
+
+def test_what_else_the_environment_says_of_us_is_no_setting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("SECRET", "KEY", "URL", "DIALECT"):
+        monkeypatch.setenv(f"SAFELIGHT_{name}", "x")
+    load()
+
+
+UNKNOWN = ["prot = 1", "[engine.sketch]\na = 1", "[[models]]\nname = 'a'\nengine = 'b'\nfoo = 1"]
+
+
+@pytest.mark.parametrize("text", UNKNOWN)
+def test_a_name_in_the_file_that_is_no_setting_is_refused(elsewhere: Path, text: str) -> None:
+    write(elsewhere, text)
+
+    with pytest.raises(SettingsError, match="prot|engine|foo"):
+        load()
+
+
+@pytest.mark.parametrize("name", ["SAFELIGHT_PROT", "safelight_prot", "SAFELIGHT_ENGINE__X"])
+def test_a_name_in_the_environment_that_is_no_setting_is_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "1")
+
+    with pytest.raises(SettingsError, match=name):
+        load()
+
+
+def test_a_name_that_is_given_and_no_setting_is_refused() -> None:
+    with pytest.raises(SettingsError, match="prot"):
+        load(prot=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("port", "no number"),
+        ("port", 65536),
+        ("port", -1),
+        ("concurrency", 0),
+        ("time_limit", 0),
+        ("most_deaths", 0),
+        ("grace", -1),
+        ("retention_days", 0),
+        ("max_body", 0),
+        ("max_pixels", -1),
+        ("source_timeout", 0),
+        ("public_url", "pictures.example"),
+        ("public_url", "ftp://pictures.example"),
+        ("log_level", "loud"),
+        ("rates", {"tencent.ProcessImage": "often"}),
+        ("models", [{"name": "a"}]),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused_by_its_name(name: str, value: object) -> None:
+    with pytest.raises(SettingsError, match=name):
+        load(**{name: value})
+
+
+def test_a_value_in_the_environment_that_is_no_json_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SAFELIGHT_DIALECTS", "tensorslab,")
+
+    with pytest.raises(SettingsError, match="dialects") as told:
+        load()
+
+    assert "toml" not in str(told.value)
+
+
+def test_a_file_that_is_not_there_or_no_toml_is_refused_by_its_name(elsewhere: Path) -> None:
+    with pytest.raises(SettingsError, match="missing.toml: no such file"):
+        load(elsewhere / "missing.toml")
+    with pytest.raises(SettingsError, match="broken.toml"):
+        load(write(elsewhere, "port = ", "broken.toml"))
+
+
+def test_a_refusal_does_not_repeat_the_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SettingsError) as told:
+        load(public_url="sk-very-secret")
+
+    assert "very" not in str(told.value)
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(pydantic.ValidationError):
+        load().port = 1
+
+
+def test_values_are_tidied() -> None:
+    settings = Settings(public_url="https://pictures.example/", log_level="INFO")
+
+    assert settings.public_url == "https://pictures.example"
+    assert settings.log_level == "info"
+    assert Settings(public_url=None).public_url is None

@@ -1,0 +1,151 @@
+"""The arrows of the design: imports go down only, and nothing jumps over a box."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import safelight
+
+ROOT = Path(safelight.__file__).parent
+NAME = safelight.__name__
+
+# From the bottom to the top: what stands in a line imports from the lines above it here only.
+LAYERS = (
+    {"errors", "task", "media_types"},
+    {"sizes", "wire"},
+    {"dialects"},
+    {"blobs", "config", "media", "queue", "secrets", "store"},
+    {"client", "engines", "links"},
+    {"fetching", "models"},
+    {"service"},
+    {"worker"},
+    {"server"},
+    {"cli"},
+    {"__init__", "__main__"},
+)
+HEIGHTS = {box: height for height, layer in enumerate(LAYERS) for box in layer}
+
+# Where a box may see less than lies below it: all that it may see.
+ALLOWED = {
+    "errors": set(),
+    "task": set(),
+    "sizes": {"task", "errors"},
+    "wire": {"task", "errors"},
+    "dialects": {"wire", "task", "errors", "sizes"},
+    "engines": {"task", "errors", "sizes", "media_types"},
+    "store": {"task", "errors"},
+    "client": {"dialects", "wire", "task", "errors", "media_types"},
+}
+# Only these see the wire formats: everything else speaks our words.
+SPEAKERS = {"client", "cli", "server"}
+# The one engine that runs its tasks on another server, through the client.
+UPSTREAM = "engines.upstream"
+
+# What would be I/O, a clock or a second thread in the pure half.
+IMPURE = {
+    *("aiofiles", "anyio", "apsw", "asyncio", "asyncpg", "granian", "httpx", "multiprocessing"),
+    *("obstore", "os", "pathlib", "random", "requests", "shutil", "socket", "sqlite3", "ssl"),
+    *("starlette", "subprocess", "tempfile", "threading", "time"),
+}
+PURE = {"errors", "task", "sizes", "wire", "dialects"}
+
+
+def module_of(path: Path) -> str:
+    """The name of a module below the package: `dialects.tencent`, `store`, `__init__`."""
+    name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    return name.removesuffix(".__init__")
+
+
+SOURCES = {module_of(path): path for path in sorted(ROOT.rglob("*.py"))}
+
+
+@cache
+def imports(module: str) -> frozenset[str]:
+    """The full names of the modules that `module` imports, wherever in it that is."""
+    return frozenset(_imports(module))
+
+
+def _imports(module: str) -> Iterator[str]:
+    for node in ast.walk(ast.parse(SOURCES[module].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are written in full"
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                is_module = inner.removeprefix(f"{NAME}.") in SOURCES
+                yield inner if is_module else str(node.module)
+
+
+def arrows(module: str) -> set[str]:
+    """The modules of ours that `module` imports."""
+    found = {name for name in imports(module) if name.partition(".")[0] == NAME}
+    return {name.removeprefix(NAME).removeprefix(".") or "__init__" for name in found}
+
+
+def box(module: str) -> str:
+    return module.partition(".")[0]
+
+
+everywhere = pytest.mark.parametrize("module", SOURCES)
+
+
+def test_the_arrows_are_seen() -> None:
+    assert arrows("wire") == {"errors", "task"}
+    assert "wire" in arrows("dialects.tensorslab")
+
+
+def test_every_box_has_its_place() -> None:
+    assert {box(module) for module in SOURCES} <= set(HEIGHTS), "say in LAYERS where it belongs"
+
+
+@everywhere
+def test_imports_only_go_down(module: str) -> None:
+    ours = box(module)
+
+    for other in map(box, arrows(module)):
+        version = other == "__init__" and ours in ("cli", "server")
+        assert other == ours or HEIGHTS[other] < HEIGHTS[ours] or version, other
+
+
+@everywhere
+def test_a_box_sees_no_more_than_it_may(module: str) -> None:
+    ours = box(module)
+    seen = set(map(box, arrows(module))) - {ours}
+
+    if ours in ALLOWED:
+        allowed = ALLOWED[ours] | ({"client"} if module == UPSTREAM else set())
+        assert seen <= allowed
+    if ours not in SPEAKERS:
+        assert "dialects" not in seen
+
+
+def test_a_dialect_sees_no_other_dialect() -> None:
+    for module in SOURCES:
+        if box(module) == "dialects" and module != "dialects":
+            family = module.partition("_")[0]
+            for other in arrows(module):
+                assert box(other) != "dialects" or other.partition("_")[0] == family
+
+
+def test_nothing_imports_in_a_circle() -> None:
+    TopologicalSorter({module: arrows(module) - {"__init__"} for module in SOURCES}).prepare()
+
+
+@everywhere
+def test_the_pure_half_touches_nothing(module: str) -> None:
+    if box(module) in PURE:
+        assert not {name.partition(".")[0] for name in imports(module)} & IMPURE
+
+
+@everywhere
+def test_a_module_is_named_for_what_it_is(module: str) -> None:
+    vague = {"base", "common", "core", "helpers", "misc", "util", "utils"}
+
+    assert not {part.strip("_") for part in module.split(".")} & vague

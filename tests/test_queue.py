@@ -1,0 +1,178 @@
+"""The queue: what it hands out, how many at a time, and how it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from doubles import until
+
+from safelight.queue import Queue
+
+
+class Work:
+    """Records what was handed out; `gate` lets it end."""
+
+    def __init__(self) -> None:
+        self.began: list[str] = []
+        self.at_once = 0
+        self.most_at_once = 0
+        self.gate = asyncio.Event()
+
+    async def __call__(self, task_id: str) -> None:
+        self.began.append(task_id)
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        await self.gate.wait()
+        self.at_once -= 1
+
+
+@pytest.fixture
+async def work() -> Work:
+    return Work()
+
+
+@asynccontextmanager
+async def running(queue: Queue, work: Work, concurrency: int) -> AsyncIterator[asyncio.Task[None]]:
+    run = asyncio.create_task(queue.run(work, concurrency))
+    try:
+        yield run
+    finally:
+        queue.stop()
+        work.gate.set()
+        await asyncio.wait_for(run, 5)
+
+
+async def test_what_was_put_before_and_after_is_handed_out(work: Work) -> None:
+    queue = Queue()
+    await queue.put("a")
+    work.gate.set()
+    async with running(queue, work, 2):
+        await until(lambda: work.began == ["a"])
+        await queue.put("b")
+        await until(lambda: work.began == ["a", "b"])
+
+
+@pytest.mark.parametrize("concurrency", [1, 3])
+async def test_no_more_at_once_than_are_told(work: Work, concurrency: int) -> None:
+    queue = Queue()
+    for n in range(8):
+        await queue.put(str(n))
+    async with running(queue, work, concurrency):
+        await until(lambda: len(work.began) == concurrency)
+        await asyncio.sleep(0.02)  # were there more, they would have begun
+        assert len(work.began) == concurrency
+        assert not queue.holds("0")
+        assert queue.holds("7")
+        work.gate.set()
+        await until(lambda: len(work.began) == 8)
+    assert work.most_at_once == concurrency
+
+
+async def test_the_first_in_is_the_first_out_and_a_higher_priority_before_it(work: Work) -> None:
+    queue = Queue()
+    for name in "abc":
+        await queue.put(name)
+    await queue.put("urgent", priority=5)
+    work.gate.set()
+    async with running(queue, work, 1):
+        await until(lambda: len(work.began) == 4)
+    assert work.began == ["urgent", "a", "b", "c"]
+
+
+async def test_what_waits_already_is_not_put_twice(work: Work) -> None:
+    queue = Queue()
+    assert await queue.put("a")
+    assert await queue.put("a")
+    work.gate.set()
+    async with running(queue, work, 2):
+        await until(lambda: work.began)
+        await queue.put("b")
+        await until(lambda: "b" in work.began)
+    assert work.began == ["a", "b"]
+
+
+async def test_what_was_handed_out_may_be_put_again(work: Work) -> None:
+    queue = Queue()
+    await queue.put("a")
+    work.gate.set()
+    async with running(queue, work, 1):
+        await until(lambda: work.began == ["a"])
+        await queue.put("a")
+        await until(lambda: work.began == ["a", "a"])
+
+
+async def test_a_full_queue_leaves_out_and_wants_again_when_there_is_room(work: Work) -> None:
+    queue = Queue(capacity=4)
+    taken = [await queue.put(str(n)) for n in range(6)]
+    assert taken == [True] * 4 + [False] * 2
+
+    async with running(queue, work, 1):
+        await until(lambda: work.began)
+        # There is room for one, and those left out come first.
+        assert not await queue.put("late")
+        assert not queue.wanting.is_set()
+        work.gate.set()
+        await asyncio.wait_for(queue.wanting.wait(), 5)
+        queue.refill()
+        assert not queue.wanting.is_set()
+        assert await queue.put("4")
+        await until(lambda: "4" in work.began)
+
+
+async def test_stop_waits_for_the_last_and_leaves_the_others(work: Work) -> None:
+    queue = Queue()
+    for n in range(5):
+        await queue.put(str(n))
+    run = asyncio.create_task(queue.run(work, 1))
+    await until(lambda: work.began)
+    queue.stop()
+    done, _ = await asyncio.wait([run], timeout=0.05)
+    assert not done
+
+    work.gate.set()
+    await asyncio.wait_for(run, 5)
+
+    assert work.began == ["0"]
+    assert work.at_once == 0
+
+
+async def test_a_queue_that_was_stopped_before_it_ran_hands_out_nothing(work: Work) -> None:
+    queue = Queue()
+    await queue.put("a")
+    queue.stop()
+
+    await asyncio.wait_for(queue.run(work, 1), 5)
+
+    assert work.began == []
+
+
+async def test_work_that_raises_does_not_stop_the_queue() -> None:
+    seen: list[str] = []
+
+    async def work(task_id: str) -> None:
+        seen.append(task_id)
+        if task_id == "bad":
+            raise RuntimeError("this one")
+
+    queue = Queue()
+    await queue.put("bad")
+    await queue.put("good")
+    run = asyncio.create_task(queue.run(work, 1))
+    await until(lambda: seen == ["bad", "good"])
+    queue.stop()
+    await asyncio.wait_for(run, 5)
+
+
+async def test_thousands_pass_without_leaving_anything_behind(work: Work) -> None:
+    queue = Queue()
+    work.gate.set()
+    async with running(queue, work, 4):
+        for n in range(1000):
+            assert await queue.put(str(n))
+        await until(lambda: len(work.began) == 1000)
+    assert not any(queue.holds(str(n)) for n in range(1000))
+    assert queue._queries._jobs == {}
+    assert queue._queries._log == []
