@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 from hypothesis import HealthCheck, settings
+
+from doubles import Play, Player, Serving, StartApp, models_of, one_picture
+from safelight.config import Settings
+from safelight.server.app import App
 
 # The examples are drawn from the test's own text, so that a run that passes passes again.
 settings.register_profile(
@@ -17,6 +26,11 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("safelight")
+
+# Plain tracebacks: structlog's own take half a second each.
+structlog.configure(
+    processors=[structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+)
 
 # Our settings, the keys of the five services, and proxies.
 SETTINGS = ("SAFELIGHT_", "TENSORSLAB_", "AIGPTIMAGE_", "KIE_", "AITOEARN_", "TENCENTCLOUD_")
@@ -32,3 +46,32 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
     return SETTINGS
 
 
+@pytest.fixture
+async def start_app(tmp_path: Path) -> AsyncIterator[StartApp]:
+    """Starts apps, each on the same data folder unless told otherwise."""
+    async with AsyncExitStack() as stack:
+
+        async def start_one(
+            play: Play = one_picture, *, start: bool = True, **settings: Any
+        ) -> Serving:
+            engine = Player(play)
+            chosen = {"data": tmp_path / "data", "concurrency": 2, "grace": 0, **settings}
+            app = App.build(Settings(**chosen), models_of(engine))
+            stack.push_async_callback(app.close)
+            key = await app.first_key() or await app.keyring.create("another")
+            if start:
+                await app.start()
+            stack.push_async_callback(app.drain)
+            http = httpx.AsyncClient(
+                transport=httpx.ASGITransport(app.asgi), base_url="http://testserver"
+            )
+            await stack.enter_async_context(http)
+            return Serving(app, engine, key, http)
+
+        yield start_one
+
+
+@pytest.fixture
+async def serving(start_app: StartApp) -> Serving:
+    """An app that makes small pictures."""
+    return await start_app()

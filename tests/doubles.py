@@ -8,14 +8,21 @@ from __future__ import annotations
 import asyncio
 import io
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
+import httpx
 from PIL import Image
 
+from safelight.client import AsyncClient
 from safelight.config import ModelRule
 from safelight.engines import Event, File, Job, Progress
 from safelight.models import ModelMap
+from safelight.server.app import App
+from safelight.server.keys import NewKey
+from safelight.store import scripts
 from safelight.task import Kind, ModelCard, Role, Source, Status, Submit, Task, new_id
+from safelight.wire import Key
 
 NOW = 1_769_774_400_000  # 2026-01-30 12:00:00 UTC
 ID = new_id(NOW, b"\x00\x00\x00\x00\x00\x01")
@@ -109,5 +116,65 @@ def upload(data: bytes, role: Role = Role.IMAGE) -> Source:
 async def until(holds: Callable[[], object], seconds: float = 10) -> None:
     """Wait for a condition, but not for ever."""
     async with asyncio.timeout(seconds):
-        while not holds():
+        while not holds():  # noqa: ASYNC110 - what is waited for tells nobody
             await asyncio.sleep(0.002)
+
+
+@dataclass
+class Serving:
+    """An app in this process: its parts, its first key, and plain HTTP to it."""
+
+    app: App
+    engine: Player
+    key: NewKey
+    http: httpx.AsyncClient
+
+    def client(
+        self, dialect: str = "tensorslab", key: str | Key | None = None, **options: Any
+    ) -> AsyncClient:
+        """A client of it, that does not wait long between two polls."""
+        if key is None:
+            key = Key(id=self.key.id, secret=self.key.secret)
+        asked = {"pace": 0.005, "per_second": 1000.0, **options}
+        transport = httpx.ASGITransport(self.app.asgi)
+        secret = key.secret if isinstance(key, Key) and dialect != "tencent" else key
+        return AsyncClient(dialect, "http://testserver", secret, transport=transport, **asked)
+
+    async def post(self, path: str, secret: str | None = None, **more: Any) -> httpx.Response:
+        """POST with a key as a bearer: the first key, or that secret."""
+        headers = {
+            "authorization": f"Bearer {secret or self.key.secret}",
+            **more.pop("headers", {}),
+        }
+        return await self.http.post(path, headers=headers, **more)
+
+    async def create(self, secret: str | None = None, **fields: str) -> str:
+        """Create a TensorsLab picture; returns its id."""
+        answer = await self.post("/v1/images/seedreamv4", secret, data={"prompt": "a", **fields})
+        id: str = answer.json()["data"]["taskid"]
+        return id
+
+    async def ask(self, id: str, secret: str | None = None) -> httpx.Response:
+        """Ask for a TensorsLab picture."""
+        return await self.post("/v1/images/infobytaskid", secret, json={"taskid": id})
+
+    async def task(self, id: str) -> Task:
+        """The task as the store has it."""
+        found = await self.app.store.read(scripts.get_any(id))
+        assert found is not None
+        return found
+
+    async def ended(self, id: str) -> Task:
+        """The task once it is at its end."""
+        await until(lambda: not self.app.worker.runs(id) and not self.app.queue.holds(id))
+        found = await self.task(id)
+        assert found.ended
+        return found
+
+
+class StartApp(Protocol):
+    """Starts an app in a folder of the test; it is stopped at the end of the test."""
+
+    async def __call__(
+        self, play: Play = ..., *, start: bool = ..., **settings: Any
+    ) -> Serving: ...

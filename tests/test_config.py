@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pydantic
 import pytest
@@ -102,7 +103,7 @@ UNKNOWN = ["prot = 1", "[engine.sketch]\na = 1", "[[models]]\nname = 'a'\nengine
 def test_a_name_in_the_file_that_is_no_setting_is_refused(elsewhere: Path, text: str) -> None:
     write(elsewhere, text)
 
-    with pytest.raises(SettingsError, match="prot|engine|foo"):
+    with pytest.raises(SettingsError, match=r"prot|engine|foo"):
         load()
 
 
@@ -142,7 +143,7 @@ def test_a_name_that_is_given_and_no_setting_is_refused() -> None:
         ("models", [{"name": "a"}]),
     ],
 )
-def test_a_value_that_cannot_be_is_refused_by_its_name(name: str, value: object) -> None:
+def test_a_value_that_cannot_be_is_refused_by_its_name(name: str, value: Any) -> None:
     with pytest.raises(SettingsError, match=name):
         load(**{name: value})
 
@@ -159,9 +160,9 @@ def test_a_value_in_the_environment_that_is_no_json_is_refused(
 
 
 def test_a_file_that_is_not_there_or_no_toml_is_refused_by_its_name(elsewhere: Path) -> None:
-    with pytest.raises(SettingsError, match="missing.toml: no such file"):
+    with pytest.raises(SettingsError, match=r"missing\.toml: no such file"):
         load(elsewhere / "missing.toml")
-    with pytest.raises(SettingsError, match="broken.toml"):
+    with pytest.raises(SettingsError, match=r"broken\.toml"):
         load(write(elsewhere, "port = ", "broken.toml"))
 
 

@@ -1,4 +1,4 @@
-"""Fetching what callers name: real servers on this machine, and never one of them unless allowed."""
+"""Fetching what callers name: from real servers here, and never from inside unless allowed."""
 
 from __future__ import annotations
 

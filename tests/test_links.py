@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from doubles import ID, task
 
+from doubles import ID, task
 from safelight.links import Links, Target
 from safelight.secrets import Vault
 from safelight.task import Artifact, Source
@@ -60,7 +60,16 @@ def test_every_part_of_a_link_is_signed(links: Links) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["", "a", ID, f"{ID}-a0-", f"{ID.upper()}-a0-{'0' * 32}", "../../etc/passwd", "a\x00b", "é" * 9],
+    [
+        "",
+        "a",
+        ID,
+        f"{ID}-a0-",
+        f"{ID.upper()}-a0-{'0' * 32}",
+        "../../etc/passwd",
+        "a\x00b",
+        "é" * 9,
+    ],
 )
 def test_what_is_no_link_is_none(links: Links, name: str) -> None:
     assert links.read(name) is None

@@ -8,9 +8,9 @@ import struct
 import zlib
 
 import pytest
-from doubles import picture
 from PIL import Image
 
+from doubles import picture
 from safelight.errors import InvalidValue
 from safelight.media import FORMATS, check_picture
 

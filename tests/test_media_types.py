@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from doubles import picture
 
+from doubles import picture
 from safelight.media_types import media_type_of, suffix_of
 
 FILES = [

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from doubles import Player, models_of
 
+from doubles import Player, models_of
 from safelight.config import ModelRule, SettingsError
 from safelight.errors import UnknownModel
 from safelight.models import ModelMap
@@ -13,7 +13,7 @@ from safelight.task import Kind, ModelCard, Models, Operation, Submit
 
 class Film(Player):
     name = "film"
-    models = (ModelCard(name="film", kind=Kind.VIDEO),)
+    models: tuple[ModelCard, ...] = (ModelCard(name="film", kind=Kind.VIDEO),)
 
 
 MAKING, PROCESSING = Player(), Film()

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from doubles import until
 
+from doubles import until
 from safelight.queue import Queue
 
 

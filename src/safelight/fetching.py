@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import re
 import socket
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
@@ -23,6 +24,8 @@ from safelight.task import FailureCode
 _MOST_REDIRECTS = 5
 _RESOLVE_SECONDS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+# Names are no longer than this, and have none of the characters that programs differ about.
+_HOST = re.compile(r'[^\x00-\x20\x7f"#%<>?@\\^`{|}]{1,253}')
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
@@ -157,7 +160,7 @@ def _split(url: str) -> tuple[str, int]:
         host, port = parts.hostname, parts.port
     except ValueError:
         raise Inside("not an address") from None
-    if parts.scheme not in ("http", "https") or not host or not host.isprintable():
+    if parts.scheme not in ("http", "https") or not host or not _HOST.fullmatch(host):
         raise Inside("not an http or https address")
     if parts.username is not None or parts.password is not None:
         raise Inside("an address must not carry a password")

@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 import pytest
-from doubles import ID, NOW, task
 
+from doubles import ID, NOW, task
 from safelight.store import Store, scripts
 from safelight.store.scripts import Accepted, DifferentBody, EventRow, Query, Script
 from safelight.store.sqlite import SQLiteStore

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import apsw
 import pytest
-from doubles import ID, NOW, task, until
 
+from doubles import ID, NOW, task, until
 from safelight.store import SCHEMA_VERSION, SchemaTooNew, StoreClosed, scripts
 from safelight.store.scripts import Query, Script
 from safelight.store.sqlite import SQLiteStore, connect, load_queries, migrate, migrations

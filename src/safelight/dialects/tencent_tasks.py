@@ -129,6 +129,9 @@ def _asked(task: Task, own: Mapping[str, Any]) -> dict[str, Any]:
 def _output_path(task: Task, artifact: Artifact, index: int) -> str:
     """Where the result would lie: OutputPath in OutputDir, or its input's name beside it [doc]."""
     own = _own(task)
+    if not own and not task.submit.sources:  # made elsewhere, from words: most of what is asked
+        name = f"{task.id}_{index}" if index else task.id
+        return f"/{name}.{FORMATS.get(artifact.media_type or '') or 'png'}"
     source = next((source.url for source in task.submit.sources if source.url), "")
     folder, name = posixpath.split(_path_of(source))
     stem, extension = posixpath.splitext(name)

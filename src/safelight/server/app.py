@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import gc
 import os
 import secrets
 import shutil
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import IO
 
 import structlog
-from granian.constants import Interfaces
+from granian.constants import HTTPModes, Interfaces
 from granian.log import LogLevels
 from granian.server.embed import Server
 from starlette.applications import Starlette
@@ -295,12 +296,14 @@ async def serve(settings: Settings, told: Callable[[App, NewKey | None], None]) 
             address=settings.host,
             port=settings.port,
             interface=Interfaces.ASGINL,
+            http=HTTPModes.http1,
             websockets=False,
             log_enabled=False,
             log_level=LogLevels.warning,
         )
         serving = asyncio.create_task(http.serve())
         await _listening(settings, serving)
+        _spare_the_collector()
         told(app, key)
         waiting = asyncio.create_task(stopped.wait())
         broke = asyncio.create_task(app.broke())
@@ -313,6 +316,16 @@ async def serve(settings: Settings, told: Callable[[App, NewKey | None], None]) 
         await asyncio.wait([serving], timeout=_HTTP_STOP_SECONDS)
         await app.close()
         _log.info("stopped")
+
+
+def _spare_the_collector() -> None:
+    """Keep the garbage collector from walking all modules again and again.
+
+    What is there now stays until the end; a request leaves next to no cycles behind.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 async def _listening(settings: Settings, serving: asyncio.Task[None]) -> None:

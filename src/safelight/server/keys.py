@@ -57,7 +57,9 @@ class Keyring:
 
     async def revoke(self, id: str) -> bool:
         """Revoke a key, at once; False where there is none to revoke."""
-        return await self._store.write(scripts.revoke_key(id, now_millis()))
+        revoked = await self._store.write(scripts.revoke_key(id, now_millis()))
+        self._known.clear()
+        return revoked
 
     async def identify(self, credential: Credential) -> Key:
         """The key that a request was made with. Raises `Unauthenticated`."""

@@ -40,7 +40,8 @@ def sharpen(image: Image.Image, intensity: float) -> Image.Image:
 def _raise_detail(colors: Floats, amount: np.float32) -> Floats:
     gray = colors @ LUMA
     detail = (gray - blur(gray, _FINE)) * amount
-    return colors + (np.float32(_HALO) * np.tanh(detail / np.float32(_HALO)))[..., None]
+    raised: Floats = colors + (np.float32(_HALO) * np.tanh(detail / np.float32(_HALO)))[..., None]
+    return raised
 
 
 class _Enlarging(Record, frozen=True, kw_only=True):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image, ImageCms
+from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
 from safelight.engines import Failed, File
 from safelight.task import FailureCode, Record
@@ -125,7 +125,7 @@ def read_picture(path: Path, max_pixels: int) -> Picture:
             raise _refusal(_too_large(max_pixels)) from None
         except (Failed, FileNotFoundError, MemoryError):
             raise
-        except Image.UnidentifiedImageError:
+        except UnidentifiedImageError:
             text = "The source is not a picture that can be read: JPEG, PNG, WebP, BMP, GIF, TIFF."
             raise _refusal(text) from None
         except Exception as error:  # a decoder may raise anything over a file that is broken

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-Floats = NDArray[np.float32]
+Floats = NDArray[Any]  # float32; NumPy's own types lose track of it
 Bytes = NDArray[np.uint8]
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # how bright each channel is

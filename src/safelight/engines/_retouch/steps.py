@@ -28,7 +28,7 @@ class Choice(Record, frozen=True, kw_only=True):
     default: str | None = None
     any_case: bool = False  # "PNG" is "png", and "" is the default
 
-    def read(self, name: str, value: Any) -> str | None:
+    def read(self, name: str, value: object) -> str | None:
         if not isinstance(value, str):
             raise InvalidType(f"{name}: a word is expected", parameter=name)
         if self.any_case:

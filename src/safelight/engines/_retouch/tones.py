@@ -66,7 +66,8 @@ def _light(brightest: Bytes) -> Floats:
     offset = blur(mean - slope * mean, deviation)
     own = as_floats(brightest)
     light = _resampled(blur(slope, deviation), full.size) * own + _resampled(offset, full.size)
-    return np.maximum(light, own)
+    result: Floats = np.maximum(light, own)
+    return result
 
 
 def _resampled(plane: Floats, size: tuple[int, int]) -> Floats:
@@ -95,7 +96,8 @@ def _white_balance(image: Image.Image) -> Floats:
     values = as_floats(np.asarray(small)).astype(np.float64)
     light = ((values**6).mean(axis=(0, 1)) + 1e-9) ** (1 / 6)
     gains = np.sqrt(light.mean() / light).clip(1 - _BALANCE, 1 + _BALANCE)
-    return (gains / gains.mean()).astype(np.float32)
+    even: Floats = (gains / gains.mean()).astype(np.float32)
+    return even
 
 
 def _saturate(colors: Floats, factor: float) -> Floats:
@@ -107,7 +109,8 @@ def _saturate(colors: Floats, factor: float) -> Floats:
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         room = np.where(color > 0, (1 - gray) / color, np.where(color < 0, -gray / color, np.inf))
     limit = np.maximum(1, room.min(axis=2, keepdims=True))
-    return gray + color * np.minimum(1 + (factor - 1) * paleness, limit)
+    fuller: Floats = gray + color * np.minimum(1 + (factor - 1) * paleness, limit)
+    return fuller
 
 
 # Of each strength: the percent of the pixels that may become black, and white; how much fuller

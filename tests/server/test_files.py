@@ -1,0 +1,251 @@
+"""Files out: what a link answers, and when it is a link no more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import httpx
+import pytest
+from doubles import Serving, StartApp, picture
+
+from safelight.links import FILES
+from safelight.service import folder_of
+from safelight.store import scripts
+from safelight.task import Delete
+
+DATA = picture()
+SIZE = len(DATA)
+
+
+async def link(serving: Serving) -> str:
+    """The path of the link to a picture that was made."""
+    id = await serving.create()
+    await serving.ended(id)
+    url: str = (await serving.ask(id)).json()["data"]["url"][0]
+    return httpx.URL(url).path
+
+
+@pytest.fixture
+async def path(serving: Serving) -> str:
+    return await link(serving)
+
+
+async def test_a_file_comes_with_its_type_length_and_name(serving: Serving, path: str) -> None:
+    answer = await serving.http.get(path)
+
+    assert (answer.status_code, answer.content) == (200, DATA)
+    assert path.endswith(".png")
+    assert answer.headers["content-type"] == "image/png"
+    assert answer.headers["content-length"] == str(SIZE)
+    assert answer.headers["accept-ranges"] == "bytes"
+    assert answer.headers["etag"].startswith('"')
+    assert answer.headers["content-disposition"].endswith('-0.png"')
+    # It is shown as what it is, or not at all, and may do nothing.
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert "sandbox" in answer.headers["content-security-policy"]
+
+
+async def test_the_suffix_of_a_link_is_for_people(serving: Serving, path: str) -> None:
+    bare = path.rpartition(".")[0]
+
+    assert (await serving.http.get(bare)).content == DATA
+    assert (await serving.http.get(f"{bare}.mp4")).headers["content-type"] == "image/png"
+
+
+async def test_head_says_the_same_without_the_file(serving: Serving, path: str) -> None:
+    whole = await serving.http.get(path)
+
+    answer = await serving.http.head(path)
+
+    assert answer.status_code == 200
+    assert answer.content == b""
+    assert dict(answer.headers) == dict(whole.headers)
+
+
+async def test_another_method_is_not_allowed(serving: Serving, path: str) -> None:
+    assert (await serving.http.delete(path)).status_code == 405
+
+
+# -------------------------------------------------------------------------------------- ranges
+
+RANGES = [
+    ("bytes=0-0", 0, 1),
+    ("bytes=2-4", 2, 5),
+    ("bytes=5-", 5, SIZE),
+    ("bytes=0-", 0, SIZE),
+    (f"bytes=0-{SIZE - 1}", 0, SIZE),
+    ("bytes=3-999999", 3, SIZE),
+    ("bytes=-4", SIZE - 4, SIZE),
+    ("bytes=-999999", 0, SIZE),
+    (f"bytes={SIZE - 1}-", SIZE - 1, SIZE),
+]
+
+
+@pytest.mark.parametrize(("asked", "start", "end"), RANGES)
+async def test_a_range_is_answered_with_206(
+    serving: Serving, path: str, asked: str, start: int, end: int
+) -> None:
+    answer = await serving.http.get(path, headers={"range": asked})
+
+    assert answer.status_code == 206
+    assert answer.content == DATA[start:end]
+    assert answer.headers["content-range"] == f"bytes {start}-{end - 1}/{SIZE}"
+    assert answer.headers["content-length"] == str(end - start)
+
+
+@pytest.mark.parametrize("asked", [f"bytes={SIZE}-", "bytes=99999-100000", "bytes=-0"])
+async def test_a_range_beyond_the_end_is_416(serving: Serving, path: str, asked: str) -> None:
+    answer = await serving.http.get(path, headers={"range": asked})
+
+    assert answer.status_code == 416
+    assert answer.headers["content-range"] == f"bytes */{SIZE}"
+    assert answer.content == b""
+
+
+@pytest.mark.parametrize(
+    "asked",
+    ["", "bytes=", "bytes=-", "bytes=5-2", "bytes=0-1,3-4", "items=0-1", "bytes=a-b", "x" * 5000],
+)
+async def test_what_is_no_single_range_is_the_whole_file(
+    serving: Serving, path: str, asked: str
+) -> None:
+    answer = await serving.http.get(path, headers={"range": asked})
+
+    assert (answer.status_code, answer.content) == (200, DATA)
+    assert "content-range" not in answer.headers
+
+
+async def test_a_range_is_for_get_alone(serving: Serving, path: str) -> None:
+    answer = await serving.http.head(path, headers={"range": "bytes=0-1"})
+
+    assert (answer.status_code, answer.headers["content-length"]) == (200, str(SIZE))
+
+
+# ---------------------------------------------------------------------------------- conditions
+
+
+async def test_what_the_caller_has_is_not_sent_again(serving: Serving, path: str) -> None:
+    etag = (await serving.http.get(path)).headers["etag"]
+
+    for condition in (etag, f"W/{etag}", f'"other", {etag}', "*"):
+        answer = await serving.http.get(path, headers={"if-none-match": condition})
+        assert (answer.status_code, answer.content) == (304, b"")
+        assert answer.headers["etag"] == etag
+    answer = await serving.http.get(path, headers={"if-none-match": '"other"'})
+    assert answer.status_code == 200
+
+
+async def test_a_range_of_another_version_is_the_whole_file(serving: Serving, path: str) -> None:
+    etag = (await serving.http.get(path)).headers["etag"]
+
+    async def status(condition: str) -> int:
+        headers = {"range": "bytes=0-1", "if-range": condition}
+        return (await serving.http.get(path, headers=headers)).status_code
+
+    assert await status(etag) == 206
+    assert await status('"other"') == 200
+    assert await status(f"W/{etag}") == 200  # a weak tag does not promise the same bytes
+    assert await status("Wed, 21 Oct 2015 07:28:00 GMT") == 200
+
+
+# --------------------------------------------------------------------------------- and no more
+
+
+async def test_a_link_with_a_wrong_signature_is_none(serving: Serving, path: str) -> None:
+    head, _, rest = path.rpartition("-")
+    wrong = f"{head}-{'0' * 32}.png"
+    assert rest
+
+    for each in (wrong, f"{FILES}x", f"{FILES}..%2f..%2fsecret", path.replace("-a0-", "-a1-")):
+        answer = await serving.http.get(each)
+        assert answer.status_code == 404
+        assert "no such file" in answer.text
+
+
+async def test_a_file_that_the_task_does_not_have_is_none(serving: Serving, path: str) -> None:
+    id = path.removeprefix(FILES)[:24]
+    # Signed, as a link of an earlier attempt with more files may be.
+    from safelight.links import Links, Target
+    from safelight.secrets import Vault
+
+    links = Links(Vault.open(serving.app.settings.data))
+    for what, number in (("a", 5), ("s", 0)):
+        url = links.write("", Target(id, what, number), None)
+        assert (await serving.http.get(url)).status_code == 404
+
+
+async def test_a_deleted_task_takes_its_links_with_it(serving: Serving, path: str) -> None:
+    id = path.removeprefix(FILES)[:24]
+
+    await serving.app.service.delete(serving.key.id, Delete(ids=(id,)))
+
+    assert (await serving.http.get(path)).status_code == 404
+
+
+async def test_an_expired_task_takes_its_links_with_it(start_app: StartApp) -> None:
+    serving = await start_app()
+    path = await link(serving)
+    connection = serving.app.store
+    # Time is what the row says; nothing is swept yet.
+    id = path.removeprefix(FILES)[:24]
+    finished = (await serving.task(id)).finished
+    assert finished is not None
+
+    serving.app.settings.__dict__["retention_days"] = 1e-12  # less than the task is old
+
+    assert (await serving.http.get(path)).status_code == 404
+    assert await connection.read(scripts.get_any(id)) is not None
+
+
+async def test_a_file_that_is_removed_just_now_is_none(serving: Serving, path: str) -> None:
+    await serving.app.blobs.remove(folder_of(path.removeprefix(FILES)[:24]))
+
+    answer = await serving.http.get(path)
+
+    assert answer.status_code == 404
+    assert (await serving.http.get(path, headers={"range": "bytes=0-1"})).status_code == 404
+
+
+# -------------------------------------------------------------------------------------- sources
+
+
+async def test_what_was_uploaded_can_be_seen_too(serving: Serving) -> None:
+    data = picture(3, 3, "JPEG")
+    answer = await serving.post(
+        "/v1/images/seedreamv4",
+        data={"prompt": "a"},
+        files={"sourceImage": ("<script>.html", data, "text/html")},
+    )
+    id = answer.json()["data"]["taskid"]
+    url = (await serving.ask(id)).json()["data"]["images"][0]
+
+    sent = await serving.http.get(url)
+
+    assert sent.content == data
+    # By what it is, whatever it was called.
+    assert sent.headers["content-type"] == "image/jpeg"
+    assert sent.headers["content-disposition"].endswith('-0.jpg"')
+    tail = await serving.http.get(url, headers={"range": "bytes=-3"})
+    assert tail.content == data[-3:]
+    etag = sent.headers["etag"]
+    assert (await serving.http.get(url, headers={"if-none-match": etag})).status_code == 304
+
+
+async def test_a_large_file_comes_whole_and_in_parts(start_app: StartApp) -> None:
+    from collections.abc import AsyncIterator
+
+    from safelight.engines import Event, File, Job
+
+    data = bytes(range(256)) * 6000
+
+    async def play(job: Job) -> AsyncIterator[Event]:
+        path: Path = job.folder / "film.mp4"
+        path.write_bytes(data)
+        yield File(path=path, media_type="video/mp4")
+
+    serving = await start_app(play)
+    path = await link(serving)
+
+    assert (await serving.http.get(path)).content == data
+    asked = {"range": "bytes=700000-1400000"}
+    assert (await serving.http.get(path, headers=asked)).content == data[700000:1400001]

@@ -1,0 +1,436 @@
+"""The service: what it accepts, what it keeps of it, and whom it answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import apsw
+import pytest
+from doubles import NOW, Player, models_of, picture, upload
+
+from safelight.blobs import Blobs
+from safelight.config import ModelRule
+from safelight.errors import Conflict, Fault, InvalidValue, NotFound, UnknownModel, Unsupported
+from safelight.fetching import Fetcher
+from safelight.links import Links, Target
+from safelight.queue import Queue
+from safelight.secrets import Vault
+from safelight.service import Service, folder_of
+from safelight.store import StoreClosed, scripts
+from safelight.store.sqlite import SQLiteStore, connect
+from safelight.task import (
+    Cancel,
+    Catalogue,
+    Delete,
+    Deleted,
+    Fetch,
+    Kind,
+    List,
+    Models,
+    Page,
+    Role,
+    Source,
+    Status,
+    Submit,
+    Task,
+)
+
+RETENTION = 1000
+MOST_BYTES, MOST_PIXELS = 2000, 10_000
+
+
+@dataclass
+class Parts:
+    """A service and what it works with."""
+
+    store: SQLiteStore
+    folder: Path
+    queue: Queue
+    links: Links
+    service: Service
+    engine: Player
+    stopped: list[str]
+    now: list[int] = field(default_factory=lambda: [NOW])
+
+    async def submit(self, who: str = "alice", dialect: str = "tensorslab", **words: Any) -> Task:
+        return await self.service.submit(who, dialect, Submit(model="still", **words))
+
+    async def end(self, task: Task, at: int = NOW) -> None:
+        claimed = await self.store.write(scripts.claim(task.id, "w", at))
+        assert claimed is not None
+        await self.store.write(scripts.upload(task.id, claimed.attempt, at))
+        assert await self.store.write(scripts.succeed(task.id, claimed.attempt, (), at))
+
+    def files(self) -> list[str]:
+        found = (path for path in self.folder.rglob("*") if path.is_file())
+        return sorted(path.relative_to(self.folder).as_posix() for path in found)
+
+
+@pytest.fixture
+async def parts(tmp_path: Path) -> AsyncIterator[Parts]:
+    store, folder, engine = SQLiteStore.open(tmp_path / "db"), tmp_path / "files", Player()
+    queue, links, stopped, now = Queue(), Links(Vault(b"secret")), [], [NOW]
+    service = Service(
+        store,
+        queue,
+        Blobs.local(folder),
+        models_of(engine, ModelRule(name="still", engine="sketch", options={"a": 1})),
+        Fetcher(MOST_BYTES, 1),
+        links,
+        retention=RETENTION,
+        max_source=MOST_BYTES,
+        max_pixels=MOST_PIXELS,
+        stop=stopped.append,
+        clock=lambda: now[0],
+    )
+    yield Parts(store, folder, queue, links, service, engine, stopped, now)
+    await store.close()
+
+
+# -------------------------------------------------------------------------------------- submit
+
+
+async def test_a_task_is_stored_and_queued_when_it_is_answered(parts: Parts) -> None:
+    task = await parts.submit(prompt="a lighthouse", seed=5)
+
+    assert (task.status, task.owner, task.dialect) == (Status.QUEUED, "alice", "tensorslab")
+    assert (task.seed, task.created) == (5, NOW)
+    assert await parts.service.fetch("alice", Fetch(id=task.id)) == task
+    assert parts.queue.holds(task.id)
+
+
+async def test_a_seed_is_drawn_where_none_is_given(parts: Parts) -> None:
+    seeds = {(await parts.submit()).seed for _ in range(5)}
+
+    assert len(seeds) > 1
+    assert all(seed is not None and 0 <= seed < 2**31 for seed in seeds)
+
+
+async def test_a_model_that_is_none_is_refused(parts: Parts) -> None:
+    with pytest.raises(UnknownModel):
+        await parts.service.submit("alice", "tensorslab", Submit(model="nobody's"))
+
+
+async def test_what_the_engine_refuses_is_not_accepted(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def refuse(submit: Submit, options: Any) -> None:
+        asked.append(options)
+        raise Unsupported("no such thing", parameter="count")
+
+    monkeypatch.setattr(parts.engine, "check", refuse)
+
+    with pytest.raises(Unsupported):
+        await parts.submit(sources=(upload(picture()),))
+
+    assert asked == [{"a": 1}]
+    assert parts.files() == []
+    assert (await parts.service.list("alice", List())).total == 0
+
+
+# ------------------------------------------------------------------------------------- sources
+
+
+async def test_an_upload_is_kept_under_the_tasks_name(parts: Parts) -> None:
+    link = Source(url="http://8.8.8.8/a.png")
+    data = picture(format="JPEG")
+
+    task = await parts.submit(sources=(link, upload(data, Role.MASK)))
+
+    name = f"{folder_of(task.id)}source-1"
+    assert parts.files() == [name]
+    assert (parts.folder / name).read_bytes() == data
+    assert task.submit.sources == (
+        link,
+        Source(role=Role.MASK, blob=name, media_type="image/jpeg"),
+    )
+    stored = await parts.service.fetch("alice", Fetch(id=task.id))
+    assert stored.submit.sources == task.submit.sources
+
+
+REFUSED = [
+    (upload(b"no picture"), "source 1: not a picture"),
+    (upload(picture(200, 51)), "source 1: 200x51"),
+    (upload(b"x" * (MOST_BYTES + 1), Role.VIDEO), "larger than 2000 bytes"),
+    (Source(url="http://127.0.0.1/"), "private"),
+    (Source(url="http://169.254.169.254/files/x"), "private"),
+    (Source(url="file:///etc/passwd"), "http"),
+]
+
+
+@pytest.mark.parametrize(("source", "said"), REFUSED)
+async def test_a_source_that_cannot_be_is_refused_at_once(
+    parts: Parts, source: Source, said: str
+) -> None:
+    with pytest.raises(InvalidValue, match=said) as told:
+        await parts.submit(sources=(source, upload(picture())))
+
+    assert told.value.parameter == "source 1"
+    assert parts.files() == []
+
+
+async def test_sounds_and_films_are_not_taken_for_pictures(parts: Parts) -> None:
+    await parts.submit(sources=(upload(b"ID3", Role.AUDIO), upload(b"film", Role.VIDEO)))
+
+
+async def test_too_many_sources_are_refused(parts: Parts) -> None:
+    with pytest.raises(InvalidValue, match="16"):
+        await parts.submit(sources=(upload(picture()),) * 17)
+
+
+async def test_a_link_of_ours_needs_no_check(parts: Parts) -> None:
+    task = await parts.submit()
+    url = parts.links.write("http://127.0.0.1:8000", Target(task.id, "a", 0), "image/png")
+
+    await parts.submit(sources=(Source(url=url),))
+
+
+@pytest.mark.parametrize("problem", ["store", "second blob"])
+async def test_nothing_is_kept_of_what_was_not_accepted(
+    parts: Parts, problem: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sources = (upload(picture()), upload(picture()))
+    if problem == "store":
+        await parts.store.close()
+        with pytest.raises(StoreClosed):
+            await parts.submit(sources=sources)
+    else:
+        put = Blobs.put
+
+        async def full(self: Blobs, name: str, data: bytes | Path) -> None:
+            if name.endswith("source-1"):
+                raise OSError("No space left on device")
+            await put(self, name, data)
+
+        monkeypatch.setattr(Blobs, "put", full)
+        with pytest.raises(OSError, match="space"):
+            await parts.submit(sources=sources)
+
+    assert parts.files() == []
+
+
+# --------------------------------------------------------------------------------- idempotency
+
+
+async def test_the_same_token_and_request_is_the_same_task(parts: Parts) -> None:
+    sources = (upload(picture()),)
+    first = await parts.submit(prompt="a", idempotency_key="t", sources=sources)
+
+    again = await parts.submit(prompt="a", idempotency_key="t", sources=sources)
+
+    assert again.id == first.id
+    assert parts.files() == [f"{folder_of(first.id)}source-0"]
+    assert (await parts.service.list("alice", List())).total == 1
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"prompt": "b"},
+        {"seed": 3},
+        {"extra": {"category": "x"}},
+        {"sources": (upload(picture(9, 9)),)},
+        {"sources": ()},
+        {"dialect": "kie"},
+    ],
+)
+async def test_the_same_token_with_another_request_is_a_conflict(
+    parts: Parts, other: dict[str, Any]
+) -> None:
+    asked: dict[str, Any] = {
+        "prompt": "a",
+        "idempotency_key": "t",
+        "sources": (upload(picture()),),
+    }
+    first = await parts.submit(**asked)
+
+    with pytest.raises(Conflict):
+        await parts.submit(**{**asked, **other})
+
+    assert parts.files() == [f"{folder_of(first.id)}source-0"]
+
+
+async def test_a_token_is_its_owners(parts: Parts) -> None:
+    first = await parts.submit(idempotency_key="t")
+
+    assert (await parts.submit("bob", prompt="else", idempotency_key="t")).id != first.id
+
+
+async def test_many_at_once_with_one_token_are_one_task(parts: Parts) -> None:
+    asked = {"idempotency_key": "t", "sources": (upload(picture()),)}
+
+    tasks = await asyncio.gather(*(parts.submit(**asked) for _ in range(8)))
+
+    assert len({task.id for task in tasks}) == 1
+    assert parts.files() == [f"{folder_of(tasks[0].id)}source-0"]
+
+
+# ------------------------------------------------------------------------- fetch, cancel, delete
+
+
+async def faults(parts: Parts, who: str, id: str, kind: Kind | None = None) -> list[Fault]:
+    """What fetching and cancelling say."""
+    told = []
+    for command in (Fetch(id=id, kind=kind), Cancel(id=id, kind=kind)):
+        with pytest.raises(Fault) as fault:
+            await parts.service.carry_out(who, "tensorslab", command)
+        told.append(fault.value)
+    return told
+
+
+async def test_what_is_not_there_is_not_found_whatever_the_reason(parts: Parts) -> None:
+    task, expired = await parts.submit(), await parts.submit()
+    await parts.end(expired, at=NOW - RETENTION)
+
+    told = [
+        *await faults(parts, "alice", "0" * 24),
+        *await faults(parts, "alice", "no id at all"),
+        *await faults(parts, "alice", ""),
+        *await faults(parts, "alice", expired.id),
+        *await faults(parts, "alice", task.id, Kind.VIDEO),
+        *await faults(parts, "bob", task.id),
+    ]
+
+    assert {(type(fault), fault.message) for fault in told} == {(NotFound, NotFound.default())}
+    assert (await parts.service.fetch("alice", Fetch(id=task.id))).status is Status.QUEUED
+
+
+async def test_a_task_is_kept_for_just_as_long(parts: Parts) -> None:
+    task = await parts.submit()
+    await parts.end(task)
+
+    parts.now[0] = NOW + RETENTION - 1
+    await parts.service.fetch("alice", Fetch(id=task.id))
+    parts.now[0] = NOW + RETENTION
+    with pytest.raises(NotFound):
+        await parts.service.fetch("alice", Fetch(id=task.id))
+
+
+async def test_an_id_may_be_decorated(parts: Parts) -> None:
+    task = await parts.submit()
+
+    for id in (f"2600-WorkflowTask-{task.id}", task.id.upper()):
+        assert (await parts.service.fetch("alice", Fetch(id=id))).id == task.id
+
+
+async def test_cancel_ends_the_task_and_stops_its_run(parts: Parts) -> None:
+    task = await parts.submit()
+
+    canceled = await parts.service.carry_out("alice", "tensorslab", Cancel(id=task.id))
+
+    assert isinstance(canceled, Task)
+    assert canceled.status is Status.CANCELED
+    assert parts.stopped == [task.id]
+
+
+async def test_an_ended_task_is_not_cancelled(parts: Parts) -> None:
+    task = await parts.submit()
+    await parts.end(task)
+
+    with pytest.raises(Conflict, match="succeeded"):
+        await parts.service.cancel("alice", Cancel(id=task.id))
+    assert parts.stopped == []
+
+
+async def test_delete_removes_rows_and_files_and_stops_runs(parts: Parts) -> None:
+    kept, gone = [await parts.submit(sources=(upload(picture()),)) for _ in range(2)]
+    asked = (gone.id, f"x-{gone.id}", "no id", "0" * 24)
+
+    deleted = await parts.service.carry_out("alice", "tensorslab", Delete(ids=asked))
+
+    assert deleted == Deleted(ids=(gone.id,))
+    assert parts.stopped == [gone.id]
+    assert parts.files() == [f"{folder_of(kept.id)}source-0"]
+    with pytest.raises(NotFound):
+        await parts.service.fetch("alice", Fetch(id=gone.id))
+
+
+async def test_delete_leaves_what_is_anothers_or_of_another_kind(parts: Parts) -> None:
+    task = await parts.submit(sources=(upload(picture()),))
+
+    assert (await parts.service.delete("bob", Delete(ids=(task.id,)))).ids == ()
+    assert (await parts.service.delete("alice", Delete(ids=(task.id,), kind=Kind.VIDEO))).ids == ()
+    assert (await parts.service.delete("alice", Delete(ids=("none",)))).ids == ()
+    assert parts.files() != []
+
+
+# --------------------------------------------------------------------------- lists and models
+
+
+async def test_a_list_is_ones_own_and_without_what_expired(parts: Parts) -> None:
+    mine, expired = await parts.submit(), await parts.submit()
+    await parts.submit("bob")
+    await parts.end(expired, at=NOW - RETENTION)
+
+    page = await parts.service.carry_out("alice", "tensorslab", List())
+
+    assert isinstance(page, Page)
+    assert [task.id for task in page.tasks] == [mine.id]
+    assert page.total == 1
+
+
+async def test_a_list_goes_on_before_a_decorated_id(parts: Parts) -> None:
+    parts.now[0] = NOW
+    first = await parts.submit()
+    parts.now[0] = NOW + 1
+    second = await parts.submit()
+
+    page = await parts.service.list("alice", List(before=f"x-{second.id}"))
+
+    assert [task.id for task in page.tasks] == [first.id]
+    with pytest.raises(NotFound):
+        await parts.service.list("alice", List(before="no id"))
+
+
+@pytest.mark.parametrize("limit", [0, -1, 1001])
+async def test_a_list_has_a_limit(parts: Parts, limit: int) -> None:
+    with pytest.raises(InvalidValue):
+        await parts.service.list("alice", List(limit=limit))
+
+
+async def test_the_models_are_told(parts: Parts) -> None:
+    catalogue = await parts.service.carry_out("alice", "tensorslab", Models(kind=Kind.VIDEO))
+
+    assert isinstance(catalogue, Catalogue)
+    assert [card.name for card in catalogue.models] == ["still"]
+
+
+# ------------------------------------------------------------------------------------ trouble
+
+
+async def test_a_caller_who_leaves_has_submitted_all_the_same(
+    parts: Parts, tmp_path: Path
+) -> None:
+    other = connect(tmp_path / "db")
+    other.execute("begin immediate")  # the write has to wait
+    caller = asyncio.create_task(parts.submit())
+    await asyncio.sleep(0)  # it has got as far as the write
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    other.execute("rollback")
+    other.close()
+
+    await parts.store.write(scripts.revoke_key("after it", NOW))
+
+    assert (await parts.service.list("alice", List())).total == 1
+
+
+async def test_a_database_that_refuses_is_told(parts: Parts, tmp_path: Path) -> None:
+    broken = connect(tmp_path / "db")
+    broken.execute(
+        "create trigger full before insert on events begin select raise(abort, 'full'); end"
+    )
+
+    with pytest.raises(apsw.ConstraintError, match="full"):
+        await parts.submit(sources=(upload(picture()),))
+
+    assert parts.files() == []
+    assert (await parts.service.list("alice", List())).total == 0
+    broken.close()

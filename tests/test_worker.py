@@ -1,0 +1,746 @@
+"""The worker: runs of small engines to every end there is, on a real store with real files."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from doubles import (
+    ID,
+    NOW,
+    Play,
+    Player,
+    models_of,
+    one_picture,
+    picture,
+    task,
+    until,
+    write_picture,
+)
+
+from safelight.blobs import Blobs
+from safelight.config import ModelRule
+from safelight.engines import Event, Failed, File, Job, Log, Progress
+from safelight.fetching import Fetcher
+from safelight.links import Links, Target
+from safelight.media_types import media_type_of
+from safelight.secrets import Vault
+from safelight.service import folder_of
+from safelight.store import scripts
+from safelight.store.scripts import Query, Script
+from safelight.store.sqlite import SQLiteStore
+from safelight.task import FailureCode, Role, Source, Status, Task, new_id
+from safelight.worker import Worker
+
+OTHER = new_id(NOW, b"other.")
+
+
+@dataclass
+class Parts:
+    """A worker and what it works with."""
+
+    store: SQLiteStore
+    blobs: Blobs
+    files: Path
+    scratch: Path
+    links: Links
+    engine: Player
+    observed: list[tuple[str, float]]
+    rules: tuple[ModelRule, ...] = ()
+
+    def worker(self, name: str = "w1", *, time_limit: float = 10, most_deaths: int = 3) -> Worker:
+        return Worker(
+            name,
+            self.store,
+            self.blobs,
+            models_of(self.engine, *self.rules),
+            Fetcher(10_000, 5, private=True),
+            self.links,
+            scratch=self.scratch,
+            time_limit=time_limit,
+            most_deaths=most_deaths,
+            max_pixels=1_000_000,
+            observe=lambda engine, seconds: self.observed.append((engine, seconds)),
+        )
+
+    async def add(self, *tasks: Task) -> None:
+        for each in tasks or (task(),):
+            await self.store.write(scripts.add(each, ""))
+
+    async def run(self, play: Play = one_picture, **options: Any) -> Task:
+        """Add a task and run it to its end."""
+        self.engine.play = play
+        await self.add()
+        await self.worker(**options).run(ID)
+        return await self.task()
+
+    async def task(self, id: str = ID) -> Task:
+        found = await self.store.read(scripts.get_any(id))
+        assert found is not None
+        return found
+
+    async def told(self) -> list[str]:
+        return [row.what for row in await self.store.read(scripts.events(ID))]
+
+    def kept(self) -> list[str]:
+        found = (path for path in self.files.rglob("*") if path.is_file())
+        return sorted(path.relative_to(self.files).as_posix() for path in found)
+
+    def left(self) -> list[Path]:
+        return list(self.scratch.iterdir()) if self.scratch.exists() else []
+
+
+@pytest.fixture
+async def parts(tmp_path: Path) -> AsyncIterator[Parts]:
+    store, files = SQLiteStore.open(tmp_path / "db"), tmp_path / "files"
+    yield Parts(
+        store,
+        Blobs.local(files),
+        files,
+        tmp_path / "scratch",
+        Links(Vault(b"secret")),
+        Player(),
+        [],
+    )
+    await store.close()
+
+
+class Held:
+    """An engine's run that waits until it is let go, and says where it is."""
+
+    def __init__(self) -> None:
+        self.began = asyncio.Event()
+        self.gate = asyncio.Event()
+        self.cleaned = False
+
+    async def __call__(self, job: Job) -> AsyncIterator[Event]:
+        try:
+            yield Progress(percent=10)
+            self.began.set()
+            await self.gate.wait()
+            yield write_picture(job)
+        finally:
+            self.cleaned = True
+
+
+@pytest.fixture
+async def held() -> Held:
+    return Held()
+
+
+# ------------------------------------------------------------------------------------- success
+
+
+async def test_a_run_ends_with_its_files_kept(parts: Parts) -> None:
+    ended = await parts.run()
+
+    (artifact,) = ended.artifacts
+    assert (ended.status, ended.progress, ended.attempt) == (Status.SUCCEEDED, 100, 1)
+    assert artifact.blob == f"{folder_of(ID)}1-0.png"
+    assert (artifact.media_type, artifact.width, artifact.height) == ("image/png", 8, 6)
+    assert artifact.size == len(picture())
+    assert await parts.blobs.get(artifact.blob) == picture()
+    assert await parts.told() == ["queued", "running", "uploading", "succeeded"]
+    assert parts.left() == []
+    assert [name for name, _ in parts.observed] == ["player"]
+
+
+async def test_several_files_keep_their_order(parts: Parts) -> None:
+    async def play(job: Job) -> AsyncIterator[Event]:
+        for n in range(3):
+            yield write_picture(job, f"{n}.png", width=n + 1)
+        film = job.folder / "film"
+        film.write_bytes(b"film")
+        yield File(path=film, media_type="video/mp4", duration=2.5)
+
+    ended = await parts.run(play)
+
+    assert [artifact.width for artifact in ended.artifacts] == [1, 2, 3, None]
+    assert ended.artifacts[3].blob == f"{folder_of(ID)}1-3.mp4"
+    assert ended.artifacts[3].duration == 2.5
+    assert len({artifact.etag for artifact in ended.artifacts}) == 4
+    assert len(parts.kept()) == 4
+
+
+async def test_the_engine_is_given_the_task_its_options_and_a_folder(parts: Parts) -> None:
+    parts.rules = (ModelRule(name="still", engine="sketch", options={"steps": 4}),)
+
+    await parts.run()
+
+    (job,) = parts.engine.jobs
+    assert job.options == {"steps": 4}
+    assert job.submit.prompt == "a lighthouse"
+    assert job.task.attempt == 1
+    assert job.folder.parent == parts.scratch
+    assert job.max_pixels == 1_000_000
+
+
+async def test_the_same_file_has_the_same_etag(parts: Parts) -> None:
+    await parts.run()
+    await parts.add(task(OTHER))
+    await parts.worker().run(OTHER)
+
+    assert (await parts.task()).artifacts[0].etag == (await parts.task(OTHER)).artifacts[0].etag
+
+
+async def test_an_ended_or_unknown_task_is_not_run(parts: Parts) -> None:
+    await parts.run()
+
+    await parts.worker().run(ID)
+    await parts.worker().run(OTHER)
+
+    assert len(parts.engine.jobs) == 1
+
+
+async def test_a_task_is_run_once_at_a_time(parts: Parts, held: Held) -> None:
+    parts.engine.play = held
+    await parts.add()
+    worker = parts.worker()
+    run = asyncio.create_task(worker.run(ID))
+    await held.began.wait()
+
+    await worker.run(ID)
+
+    assert worker.runs(ID)
+    held.gate.set()
+    await run
+    assert not worker.runs(ID)
+    ended = await parts.task()
+    assert (ended.status, ended.attempt, ended.deaths) == (Status.SUCCEEDED, 1, 0)
+
+
+# ------------------------------------------------------------------------------------- failure
+
+
+async def test_what_the_engine_says_of_its_failure_is_told(parts: Parts) -> None:
+    async def play(job: Job) -> AsyncIterator[Event]:
+        yield write_picture(job)
+        raise Failed(FailureCode.CONTENT_POLICY, "Not this prompt", "NSFW")
+
+    ended = await parts.run(play)
+
+    assert ended.status is Status.FAILED
+    assert ended.failure is not None
+    assert (ended.failure.code, ended.failure.message, ended.failure.provider_code) == (
+        FailureCode.CONTENT_POLICY,
+        "Not this prompt",
+        "NSFW",
+    )
+    assert (ended.artifacts, parts.kept(), parts.left()) == ((), [], [])
+
+
+async def test_what_an_engine_did_not_mean_to_raise_is_not_told(parts: Parts) -> None:
+    async def play(job: Job) -> AsyncIterator[Event]:
+        raise RuntimeError(f"key sk-very-secret in {__file__}")
+        yield
+
+    ended = await parts.run(play)
+
+    assert ended.failure is not None
+    assert ended.failure.code is FailureCode.INTERNAL
+    assert ID in ended.failure.message
+    for secret in ("very", "RuntimeError", "Traceback", ".py"):
+        assert secret not in ended.failure.message
+    assert parts.left() == []
+
+
+BREAKS = [
+    (MemoryError(), FailureCode.OUT_OF_MEMORY),
+    (TimeoutError("the engine's own"), FailureCode.INTERNAL),
+    (FileNotFoundError("x"), FailureCode.INTERNAL),
+    (ExceptionGroup("several", [ValueError()]), FailureCode.INTERNAL),
+]
+
+
+@pytest.mark.parametrize(("problem", "code"), BREAKS, ids=lambda value: type(value).__name__)
+async def test_every_break_ends_the_task(
+    parts: Parts, problem: Exception, code: FailureCode
+) -> None:
+    async def play(job: Job) -> AsyncIterator[Event]:
+        raise problem
+        yield
+
+    ended = await parts.run(play)
+
+    assert ended.status is Status.FAILED
+    assert ended.failure is not None
+    assert ended.failure.code is code
+
+
+async def test_a_task_that_takes_too_long_is_ended(parts: Parts, held: Held) -> None:
+    ended = await parts.run(held, time_limit=0.05)
+
+    assert ended.failure is not None
+    assert ended.failure.code is FailureCode.TIMEOUT
+    assert "0.05 seconds" in ended.failure.message
+    assert held.cleaned
+    assert parts.left() == []
+
+
+async def test_a_model_may_have_a_time_limit_of_its_own(parts: Parts, held: Held) -> None:
+    parts.rules = (ModelRule(name="still", engine="sketch", options={"time_limit": 0.03}),)
+
+    ended = await parts.run(held)
+
+    assert ended.failure is not None
+    assert "0.03 seconds" in ended.failure.message
+
+
+async def test_a_run_without_files_has_failed(parts: Parts) -> None:
+    async def play(job: Job) -> AsyncIterator[Event]:
+        yield Progress(percent=99)
+
+    ended = await parts.run(play)
+
+    assert ended.failure is not None
+    assert ended.failure.code is FailureCode.PROVIDER_ERROR
+    assert ended.progress == 99
+
+
+async def test_a_file_that_is_not_there_has_failed(parts: Parts) -> None:
+    async def play(job: Job) -> AsyncIterator[Event]:
+        yield File(path=job.folder / "none.png", media_type="image/png")
+
+    ended = await parts.run(play)
+
+    assert ended.failure is not None
+    assert ended.failure.code is FailureCode.INTERNAL
+
+
+async def test_a_model_that_is_gone_since_is_told(parts: Parts) -> None:
+    parts.rules = (ModelRule(name="another", engine="sketch"),)
+
+    ended = await parts.run()
+
+    assert ended.failure is not None
+    assert ended.failure.code is FailureCode.INVALID_INPUT
+    assert "still" in ended.failure.message
+
+
+# --------------------------------------------------------------------------- cancel and delete
+
+
+async def start(parts: Parts, held: Held, worker: Worker) -> asyncio.Task[None]:
+    parts.engine.play = held
+    await parts.add()
+    run = asyncio.create_task(worker.run(ID))
+    await held.began.wait()
+    return run
+
+
+async def test_a_cancelled_task_is_stopped_at_once(parts: Parts, held: Held) -> None:
+    worker = parts.worker()
+    run = await start(parts, held, worker)
+
+    await parts.store.write(scripts.cancel(ID, "alice", NOW))
+    worker.stop(ID)
+    await run
+
+    assert held.cleaned
+    assert (await parts.task()).status is Status.CANCELED
+    assert (parts.kept(), parts.left(), worker.runs(ID)) == ([], [], False)
+
+
+async def test_a_deleted_task_leaves_nothing(parts: Parts, held: Held) -> None:
+    worker = parts.worker()
+    run = await start(parts, held, worker)
+
+    await parts.store.write(scripts.delete((ID,), "alice", None))
+    worker.stop(ID)
+    await run
+
+    assert held.cleaned
+    assert (parts.kept(), parts.left()) == ([], [])
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+async def test_a_task_that_is_deleted_while_its_files_are_kept_leaves_none(
+    parts: Parts, stopped: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put, entered, gate = Blobs.put, asyncio.Event(), asyncio.Event()
+
+    async def slowly(self: Blobs, name: str, data: bytes | Path) -> None:
+        entered.set()
+        await gate.wait()
+        await put(self, name, data)
+
+    monkeypatch.setattr(Blobs, "put", slowly)
+    await parts.add()
+    worker = parts.worker()
+    run = asyncio.create_task(worker.run(ID))
+    await entered.wait()
+
+    await parts.store.write(scripts.delete((ID,), "alice", None))
+    await parts.blobs.remove(folder_of(ID))
+    if stopped:
+        worker.stop(ID)
+    gate.set()
+    await run
+
+    assert parts.kept() == []
+
+
+async def test_stopping_what_is_not_run_does_nothing(parts: Parts) -> None:
+    parts.worker().stop(ID)
+
+
+async def test_a_run_that_is_cancelled_from_outside_says_so(parts: Parts, held: Held) -> None:
+    worker = parts.worker()
+    run = await start(parts, held, worker)
+
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await run
+
+    assert held.cleaned
+    assert not worker.runs(ID)
+
+
+# ----------------------------------------------------------------------- claims, deaths, drain
+
+
+@pytest.mark.parametrize("how", ["end", "fail", "progress"])
+async def test_a_worker_that_lost_its_claim_changes_nothing(
+    parts: Parts, held: Held, how: str
+) -> None:
+    async def play(job: Job) -> AsyncIterator[Event]:
+        async for event in held(job):
+            if held.gate.is_set() and how == "fail":
+                raise Failed(FailureCode.PROVIDER_ERROR, "too late")
+            yield event
+            if held.gate.is_set() and how == "progress":
+                await asyncio.sleep(0.5)  # so long as progress is not written again
+                yield Progress(percent=90)
+                raise AssertionError("it was not told that the task is lost")
+
+    parts.engine.play = play
+    await parts.add()
+    run = asyncio.create_task(parts.worker("w1").run(ID))
+    await held.began.wait()
+    other = await parts.store.write(scripts.claim(ID, "w2", NOW + 5))
+    before = await parts.task()
+
+    held.gate.set()
+    await run
+
+    assert await parts.task() == before == other
+    assert await parts.told() == ["queued", "running", "running"]
+    assert parts.left() == []
+
+
+async def test_what_another_attempt_kept_is_not_overwritten(parts: Parts, held: Held) -> None:
+    run = await start(parts, held, parts.worker("w1"))
+    parts.engine.play = one_picture
+    await parts.worker("w2").run(ID)
+    ended = await parts.task()
+
+    held.gate.set()
+    await run
+
+    assert await parts.task() == ended
+    assert ended.artifacts[0].blob == f"{folder_of(ID)}2-0.png"
+    assert (ended.attempt, ended.deaths) == (2, 1)
+
+
+async def test_a_drained_run_is_given_back_and_no_death(parts: Parts, held: Held) -> None:
+    worker = parts.worker("w1")
+    run = await start(parts, held, worker)
+
+    await worker.release()
+    await run
+
+    assert held.cleaned
+    given_back = await parts.task()
+    assert (given_back.status, given_back.deaths) == (Status.RUNNING, 0)
+    assert parts.left() == []
+
+    parts.engine.play = one_picture
+    await parts.worker("w2").run(ID)
+    ended = await parts.task()
+    assert (ended.status, ended.attempt, ended.deaths) == (Status.SUCCEEDED, 2, 0)
+
+
+async def test_a_claim_that_is_on_its_way_is_given_back_too(parts: Parts) -> None:
+    gate = threading.Event()
+
+    def hold() -> Script[None]:
+        yield Query("list_keys", {})
+        gate.wait(10)
+
+    await parts.add()
+    holding = asyncio.create_task(parts.store.write(hold()))
+    await asyncio.sleep(0)
+    worker = parts.worker("w1")
+    run = asyncio.create_task(worker.run(ID))
+    await until(lambda: worker.runs(ID))
+    await asyncio.sleep(0)  # the claim waits for the writer
+    releasing = asyncio.create_task(worker.release())
+    await asyncio.sleep(0)
+    gate.set()
+    await asyncio.gather(holding, run, releasing)
+
+    assert parts.engine.jobs == []
+    await parts.worker("w2").run(ID)
+    assert (await parts.task()).deaths == 0
+
+
+async def test_nothing_to_release_is_released(parts: Parts) -> None:
+    await parts.worker().release()
+
+
+async def test_three_deaths_are_enough(parts: Parts) -> None:
+    await parts.add()
+    for n in range(3):
+        await parts.store.write(scripts.claim(ID, f"dead {n}", NOW + n))
+
+    await parts.worker("w4").run(ID)
+
+    ended = await parts.task()
+    assert (ended.status, ended.deaths, ended.attempt) == (Status.FAILED, 3, 4)
+    assert ended.failure is not None
+    assert ended.failure.code is FailureCode.WORKER_DIED
+    assert "3 workers died" in ended.failure.message
+    assert parts.engine.jobs == []
+
+
+async def test_two_deaths_are_not(parts: Parts) -> None:
+    await parts.add()
+    for n in range(2):
+        await parts.store.write(scripts.claim(ID, f"dead {n}", NOW + n))
+
+    await parts.worker("w3").run(ID)
+
+    assert (await parts.task()).status is Status.SUCCEEDED
+
+
+async def test_a_worker_that_died_while_uploading_is_followed(parts: Parts) -> None:
+    await parts.add()
+    await parts.store.write(scripts.claim(ID, "dead", NOW))
+    await parts.store.write(scripts.upload(ID, 1, NOW))
+
+    await parts.worker().run(ID)
+
+    assert (await parts.task()).status is Status.SUCCEEDED
+
+
+# ------------------------------------------------------------------------------------- sources
+
+
+async def run_with(parts: Parts, *sources: Source) -> Task:
+    await parts.add(task(sources=sources))
+    await parts.worker().run(ID)
+    return await parts.task()
+
+
+async def test_an_upload_is_given_to_the_engine(parts: Parts) -> None:
+    seen: list[bytes] = []
+
+    async def play(job: Job) -> AsyncIterator[Event]:
+        seen.extend(given.path.read_bytes() for given in job.sources)
+        yield write_picture(job)
+
+    parts.engine.play = play
+    data = picture(3, 3, "JPEG")
+    await parts.blobs.put("tasks/x/source-0", data)
+
+    ended = await run_with(parts, Source(blob="tasks/x/source-0", role=Role.MASK))
+
+    assert ended.status is Status.SUCCEEDED
+    assert seen == [data]
+    (given,) = parts.engine.jobs[0].sources
+    assert (given.role, given.media_type) == (Role.MASK, "image/jpeg")
+
+
+async def test_a_link_of_ours_is_read_from_the_blobs(parts: Parts) -> None:
+    await parts.add(task(OTHER, sources=[Source(blob="tasks/x/source-0")]))
+    await parts.blobs.put("tasks/x/source-0", picture(format="BMP"))
+    await parts.worker().run(OTHER)
+    # Whatever name this server was called by: no connection is made to it.
+    base = "http://nowhere.invalid"
+    made = parts.links.write(base, Target(OTHER, "a", 0), "image/png")
+    sent = parts.links.write(base, Target(OTHER, "s", 0), "image/bmp")
+
+    ended = await run_with(parts, Source(url=made), Source(url=sent))
+
+    assert ended.status is Status.SUCCEEDED
+    types = [given.media_type for given in parts.engine.jobs[-1].sources]
+    assert types == ["image/png", "image/bmp"]
+
+
+async def test_a_link_of_ours_that_leads_nowhere_is_told(parts: Parts) -> None:
+    gone = parts.links.write("http://x", Target(OTHER, "a", 0), "image/png")
+
+    ended = await run_with(parts, Source(url=gone))
+
+    assert ended.failure is not None
+    assert ended.failure.code is FailureCode.SOURCE_UNAVAILABLE
+
+
+async def test_an_upload_that_is_gone_is_told(parts: Parts) -> None:
+    ended = await run_with(parts, Source(blob="tasks/x/source-0"))
+
+    assert ended.failure is not None
+    assert ended.failure.code is FailureCode.SOURCE_UNAVAILABLE
+    assert "tasks/x" not in ended.failure.message
+
+
+async def test_an_address_is_fetched(parts: Parts) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        status = "200 OK" if "/there" in head else "404 Not Found"
+        body = picture(format="WEBP")
+        writer.write(f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        base = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        there = await run_with(parts, Source(url=f"{base}/there"))
+        await parts.add(task(OTHER, sources=[Source(url=f"{base}/away?token=x")]))
+        await parts.worker().run(OTHER)
+
+    assert there.status is Status.SUCCEEDED
+    (given,) = parts.engine.jobs[0].sources
+    assert given.media_type == "image/webp"
+    away = (await parts.task(OTHER)).failure
+    assert away is not None
+    assert away.code is FailureCode.SOURCE_UNAVAILABLE
+    assert away.message == f"{base}/away: answered with status 404"
+
+
+async def test_a_source_that_is_slow_counts_into_the_time_limit(parts: Parts) -> None:
+    reached = asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        reached.set()
+        await reader.read()  # until the other side has enough of it
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        await parts.add(task(sources=[Source(url=url)]))
+        await parts.worker(time_limit=0.1).run(ID)
+
+    failure = (await parts.task()).failure
+    assert reached.is_set()
+    assert failure is not None
+    assert failure.code is FailureCode.TIMEOUT
+
+
+# --------------------------------------------------------------------------- progress and logs
+
+
+async def test_progress_is_written_now_and_then_and_is_never_whole(parts: Parts) -> None:
+    seen: list[int | None] = []
+
+    async def play(job: Job) -> AsyncIterator[Event]:
+        for percent in (-5, 3, 50, 100, 250):
+            yield Progress(percent=percent)
+            seen.append((await parts.task()).progress)
+        until = time.monotonic() + 0.55
+        while time.monotonic() < until:
+            await asyncio.sleep(0.05)
+        for percent in (400, 20):
+            yield Progress(percent=percent)
+            seen.append((await parts.task()).progress)
+        yield write_picture(job)
+
+    ended = await parts.run(play)
+
+    assert seen == [0, 0, 0, 0, 0, 99, 99]
+    assert ended.progress == 100
+
+
+async def test_lines_of_the_engine_are_kept_and_cut(parts: Parts) -> None:
+    async def play(job: Job) -> AsyncIterator[Event]:
+        yield Log(text="loading")
+        yield Log(text="x" * 5000)
+        yield write_picture(job)
+
+    await parts.run(play)
+
+    rows = await parts.store.read(scripts.events(ID))
+    notes = [row.note for row in rows if row.what == "log"]
+    assert notes == ["loading", "x" * 2000]
+
+
+# ------------------------------------------------------------------------------------- trouble
+
+
+async def test_a_write_that_the_database_refuses_is_tried_again(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, refusals = SQLiteStore.write, 2
+
+    async def full(self: SQLiteStore, script: Script[Any]) -> Any:
+        nonlocal refusals
+        if refusals and script.__name__ == "succeed":
+            refusals -= 1
+            raise OSError("disk full")
+        return await write(self, script)
+
+    monkeypatch.setattr("safelight.worker._PAUSES", (0.01, 0.01, 0.01))
+    monkeypatch.setattr(SQLiteStore, "write", full)
+
+    ended = await parts.run()
+
+    assert ended.status is Status.SUCCEEDED
+    assert refusals == 0
+
+
+async def test_a_database_that_refuses_for_good_does_not_raise(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await parts.add()
+    monkeypatch.setattr("safelight.worker._PAUSES", (0.01,))
+
+    async def full(self: SQLiteStore, script: Script[Any]) -> Any:
+        raise OSError("disk full")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(SQLiteStore, "write", full)
+        await parts.worker().run(ID)
+
+    assert (await parts.task()).status is Status.QUEUED
+
+
+async def test_a_store_that_closes_under_a_run_ends_it_quietly(parts: Parts, held: Held) -> None:
+    run = await start(parts, held, parts.worker())
+
+    await parts.store.close()
+    held.gate.set()
+    await run
+
+    assert held.cleaned
+    assert parts.left() == []
+
+
+async def test_an_engine_need_not_be_a_generator(parts: Parts) -> None:
+    class Two:
+        """An iterator without `aclose`."""
+
+        def __init__(self, job: Job) -> None:
+            self.events: list[Event] = [write_picture(job), Progress(percent=10)]
+
+        def __aiter__(self) -> Two:
+            return self
+
+        async def __anext__(self) -> Event:
+            if not self.events:
+                raise StopAsyncIteration
+            return self.events.pop()
+
+    assert (await parts.run(Two)).status is Status.SUCCEEDED
+
+
+def test_the_pictures_of_these_tests_are_pictures() -> None:
+    assert media_type_of(picture()) == "image/png"
+    assert msgspec.structs.replace(task(), attempt=1).attempt == 1
