@@ -7,20 +7,19 @@ colours and figures that are programmed here. The same seed makes the same bytes
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import aclosing
 from typing import Any
 
 from safelight.engines import Event, Job, Progress
 from safelight.engines._child import Children
-from safelight.engines._drawing.work import (
+from safelight.engines._drawing.limits import (
     DEFAULT_FPS,
     DEFAULT_SECONDS,
     FORMS,
     MAX_FILM_PIXELS,
     MAX_SIDE,
     MIN_SIDE,
-    draw,
     film_pixels,
 )
 from safelight.errors import InvalidValue, Unsupported
@@ -83,12 +82,20 @@ class Sketch:
         for step in range(_STEPS if seconds > 0 else 0):
             await asyncio.sleep(seconds / _STEPS)
             yield Progress(percent=(step + 1) * _STRETCHED // _STEPS)
-        async with aclosing(self._children.run(draw, job)) as events:
+        async with aclosing(self._children.run(_draw, job)) as events:
             async for event in events:
                 if isinstance(event, Progress) and seconds > 0:
                     yield Progress(percent=_STRETCHED + event.percent * (99 - _STRETCHED) // 99)
                 else:
                     yield event
+
+
+def _draw(job: Job) -> Iterator[Event]:
+    """What the child does."""
+    # Loaded there and not in the server, which needs neither NumPy nor the film encoder.
+    from safelight.engines._drawing.work import draw
+
+    yield from draw(job)
 
 
 def build(settings: Mapping[str, Any]) -> Sketch:

@@ -18,7 +18,7 @@ import msgspec
 import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from safelight.errors import Fault, Internal, Malformed, TooLarge, Unavailable
+from safelight.errors import BadRequest, Fault, Internal, Malformed, TooLarge, Unavailable
 from safelight.links import Links
 from safelight.server.keys import Keyring
 from safelight.server.metrics import Metrics
@@ -32,10 +32,6 @@ _log = structlog.get_logger("safelight.server")
 _HOST = re.compile(r"[A-Za-z0-9.\-]{1,253}(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](?::[0-9]{1,5})?")
 _MOST_TOKEN = 255
 _STOPPING_SECONDS = 5
-
-
-class Gone(Exception):
-    """The caller went away in the middle of its request."""
 
 
 class Bridge:
@@ -84,10 +80,7 @@ class Bridge:
         if not dialect.claims(head):
             await self._behind(scope, receive, send)
             return
-        try:
-            response = await self._answer(dialect, head, receive)
-        except Gone:
-            return
+        response = await self._answer(dialect, head, receive)
         await _send(response, scope["method"], send)
 
     def _dialect_of(self, path: str) -> Dialect | None:
@@ -97,7 +90,7 @@ class Bridge:
         return None
 
     async def _answer(self, dialect: Dialect, head: Request, receive: Receive) -> Response:
-        """The answer to a request, whatever happens. Raises only `Gone`."""
+        """The answer to a request, whatever happens."""
         began = time.perf_counter()
         context = Context(request=head, request_id=_new_request_id(), now=self._clock())
         match: Match | None = None
@@ -111,8 +104,6 @@ class Bridge:
         except (Fault, Malformed) as problem:
             fault = problem.as_fault() if isinstance(problem, Malformed) else problem
             response = _write_fault(dialect, match, fault, context)
-        except Gone:
-            raise
         except StoreClosed:
             fault = Unavailable("The server is stopping", retry_after=_STOPPING_SECONDS)
             response = _write_fault(dialect, match, fault, context)
@@ -203,7 +194,7 @@ def _new_request_id() -> str:
 
 
 async def _read_body(request: Request, receive: Receive, most: int) -> bytes:
-    """The body of a request. Raises `TooLarge`, as soon as that is known, or `Gone`.
+    """The body of a request. Raises `TooLarge`, as soon as that is known, or `BadRequest`.
 
     Each `receive` is a journey to the HTTP server's thread and back, so none is made for a body
     that is not there, or is all here; in HTTP/1.1 the headers say so (RFC 9112, section 6.3).
@@ -218,7 +209,8 @@ async def _read_body(request: Request, receive: Receive, most: int) -> bytes:
     while len(body) != length:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise Gone
+            # Its caller went away, or sent what is no chunk, and waits to hear so.
+            raise BadRequest("The body broke off")
         part = message.get("body", b"")
         body = body + part if body else part
         if len(body) > most:

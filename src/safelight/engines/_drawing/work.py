@@ -2,49 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import msgspec
 from PIL import Image, ImageChops
 
 from safelight.engines import Event, Failed, File, Job, Log, Progress
 from safelight.engines._drawing import film, scenes, sources
 from safelight.engines._drawing.layers import Chance, Size, compose, fused, grain, vignette
+from safelight.engines._drawing.limits import (
+    DEFAULT_FPS,
+    FORMS,
+    MAX_FILM_PIXELS,
+    MAX_SIDE,
+    MIN_SIDE,
+    QUALITIES,
+    film_pixels,
+    frame_count,
+)
 from safelight.engines._drawing.palettes import PALETTES, Idea, generator, imagine
 from safelight.errors import InvalidValue
 from safelight.sizes import pixels
-from safelight.task import FailureCode, Kind, Record, Role, Submit
-
-MIN_SIDE, MAX_SIDE = 16, 8192
-MAX_FILM_PIXELS = 4_000_000_000  # of all frames: a minute of 1080p at 30 frames a second
-DEFAULT_SECONDS, DEFAULT_FPS = 5.0, 24
-_QUALITIES: Mapping[str | None, int] = {"low": 70, "medium": 85, "high": 95}
-
-
-class Form(Record, frozen=True, kw_only=True):
-    """How a picture is written."""
-
-    ending: str
-    media_type: str
-    pillow: str
-    lossy: bool = False
-    options: dict[str, Any] = msgspec.field(default_factory=dict)
-
-
-_JPEG = Form(ending="jpg", media_type="image/jpeg", pillow="JPEG", lossy=True)
-FORMS: Mapping[str, Form] = {
-    # Level 1: the grain does not compress anyway, and 6 takes five times as long.
-    "png": Form(ending="png", media_type="image/png", pillow="PNG", options={"compress_level": 1}),
-    "jpeg": _JPEG,
-    "jpg": _JPEG,
-    "webp": Form(
-        ending="webp", media_type="image/webp", pillow="WEBP", lossy=True, options={"method": 2}
-    ),
-    "bmp": Form(ending="bmp", media_type="image/bmp", pillow="BMP"),
-}
+from safelight.task import FailureCode, Kind, Record, Role
 
 
 class Plan(Record, frozen=True, kw_only=True):
@@ -69,16 +49,6 @@ def draw(job: Job) -> Iterator[Event]:
     make = _film if job.submit.kind is Kind.VIDEO else _picture
     for index in range(job.submit.count):
         yield from make(job, plan, index)
-
-
-def frame_count(duration: float | None, fps: int | None) -> int:
-    """How many frames a film of that length has; the defaults are ours."""
-    return max(1, round((duration or DEFAULT_SECONDS) * (fps or DEFAULT_FPS)))
-
-
-def film_pixels(submit: Submit, size: Size) -> int:
-    """The pixels of all frames of all films that `submit` asks for."""
-    return size[0] * size[1] * frame_count(submit.duration, submit.fps) * submit.count
 
 
 # --- the plan
@@ -156,7 +126,7 @@ def _save(job: Job, picture: Image.Image, index: int) -> File:
     path = job.folder / f"{index + 1:02d}.{form.ending}"
     options = dict(form.options)
     if form.lossy:
-        options["quality"] = _QUALITIES.get(job.submit.quality, 90)
+        options["quality"] = QUALITIES.get(job.submit.quality, 90)
     picture.save(path, form.pillow, **options)
     width, height = picture.size
     return File(path=path, media_type=form.media_type, width=width, height=height)
