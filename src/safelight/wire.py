@@ -12,14 +12,17 @@ import math
 import re
 import secrets
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any, NamedTuple, NoReturn
 from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 import msgspec
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
+from multipart import (
+    MultipartError,
+    MultipartSegment,
+    PushMultipartParser,
+    parse_options_header,
+)
 
 from safelight.errors import (
     BadRequest,
@@ -183,15 +186,12 @@ def write_form(parts: Iterable[Part], boundary: str | None = None) -> tuple[str,
 
 def read_form(content_type: str, body: bytes) -> tuple[Part, ...]:
     """The parts of a form body, multipart or urlencoded. Raises `Malformed` where it is neither."""
-    try:
-        media_type, options = parse_options_header(content_type)
-    except UnicodeEncodeError:
-        raise Malformed("", "the content type is not Latin-1 text", "syntax") from None
-    if media_type == b"application/x-www-form-urlencoded":
+    media_type, options = parse_options_header(content_type)
+    if media_type == "application/x-www-form-urlencoded":
         return _read_urlencoded(body)
-    if media_type != b"multipart/form-data":
+    if media_type != "multipart/form-data":
         raise Malformed("", "the body is not multipart/form-data", "syntax")
-    boundary = options.get(b"boundary")
+    boundary = options.get("boundary")
     if not boundary:
         raise Malformed("", "the multipart form names no boundary", "syntax")
     return _read_multipart(boundary, body)
@@ -213,82 +213,43 @@ def _read_urlencoded(body: bytes) -> tuple[Part, ...]:
     return tuple(Part(name=name, data=value.encode()) for name, value in found)
 
 
-def _read_multipart(boundary: bytes, body: bytes) -> tuple[Part, ...]:
-    reader = _PartReader()
+def _read_multipart(boundary: str, body: bytes) -> tuple[Part, ...]:
+    parts: list[Part] = []
+    data = b""
     try:
-        parser = MultipartParser(
+        with PushMultipartParser(
             boundary,
-            {
-                "on_part_begin": reader.begin,
-                "on_part_data": reader.data,
-                "on_part_end": reader.end,
-                "on_header_field": reader.header_name,
-                "on_header_value": reader.header_value,
-                "on_header_end": reader.header_end,
-                "on_end": reader.finish,
-            },
-        )
-        parser.write(body)
-        parser.finalize()
-    except FormParserError as problem:
+            content_length=len(body),
+            max_segment_count=_MOST_PARTS,
+            header_charset="latin-1",  # takes every byte; `_unescape` makes UTF-8 of them
+        ) as parser:
+            for event in parser.parse(body):
+                if isinstance(event, MultipartSegment):
+                    segment, data = event, b""
+                elif event is None:  # the segment is whole
+                    parts.append(_read_part(segment, data))
+                else:
+                    data = data + event if data else bytes(event)
+    except MultipartError as problem:
         raise Malformed("", f"the multipart form is broken: {problem}", "syntax") from None
-    if not reader.finished:
-        raise Malformed("", "the multipart form has no end", "syntax")
-    return tuple(reader.parts)
+    return tuple(parts)
 
 
-@dataclass(slots=True)
-class _PartReader:
-    """Collects what the multipart parser calls out."""
-
-    parts: list[Part] = field(default_factory=list)
-    finished: bool = False
-    _headers: dict[bytes, bytes] = field(default_factory=dict)
-    _name: bytes = b""
-    _value: bytes = b""
-    _data: bytearray = field(default_factory=bytearray)
-
-    def begin(self) -> None:
-        if len(self.parts) >= _MOST_PARTS:
-            raise Malformed("", f"the form has more than {_MOST_PARTS} parts", "syntax")
-        self._headers, self._data = {}, bytearray()
-
-    def data(self, data: bytes, start: int, end: int) -> None:
-        self._data += data[start:end]
-
-    def header_name(self, data: bytes, start: int, end: int) -> None:
-        self._name += data[start:end]
-
-    def header_value(self, data: bytes, start: int, end: int) -> None:
-        self._value += data[start:end]
-
-    def header_end(self) -> None:
-        self._headers[self._name.lower()] = self._value
-        self._name = self._value = b""
-
-    def end(self) -> None:
-        _, options = parse_options_header(self._headers.get(b"content-disposition"))
-        if b"name" not in options:
-            raise Malformed("", "a part of the form has no name", "syntax")
-        filename = options.get(b"filename")
-        media_type = self._headers.get(b"content-type")
-        self.parts.append(
-            Part(
-                name=_unescape(options[b"name"]),
-                data=bytes(self._data),
-                filename=None if filename is None else _unescape(filename),
-                media_type=None if media_type is None else media_type.decode("latin-1"),
-            )
-        )
-
-    def finish(self) -> None:
-        self.finished = True
+def _read_part(segment: MultipartSegment, data: bytes) -> Part:
+    filename = segment.filename
+    if not segment.name:
+        raise Malformed("", "a part of the form has no name", "syntax")
+    return Part(
+        name=_unescape(segment.name),
+        data=data,
+        filename=None if filename is None else _unescape(filename),
+        media_type=segment.header("Content-Type"),
+    )
 
 
 # The HTML standard escapes the quote and the line ends in the names of a form. The backslash and
 # the other controls are escaped alike here, for parsers differ about what a backslash does.
 _UNSAFE = re.compile(r'["\\\x00-\x1f\x7f]')
-_ESCAPED = re.compile(rb"%(22|5C|0D|0A)")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]+")
 
 
@@ -296,9 +257,9 @@ def _escape(name: str) -> str:
     return _UNSAFE.sub(lambda found: f"%{ord(found[0]):02X}", name)
 
 
-def _unescape(name: bytes) -> str:
-    plain = _ESCAPED.sub(lambda found: bytes([int(found[1], 16)]), name)
-    return plain.decode(errors="replace")
+def _unescape(name: str) -> str:
+    plain = name if name.isascii() else name.encode("latin-1").decode(errors="replace")
+    return plain.replace("%5C", "\\")  # the parser undoes the others
 
 
 # ---------------------------------------------------------------------------------------- reading

@@ -32,6 +32,7 @@ _log = structlog.get_logger("safelight.server")
 _HOST = re.compile(r"[A-Za-z0-9.\-]{1,253}(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](?::[0-9]{1,5})?")
 _MOST_TOKEN = 255
 _STOPPING_SECONDS = 5
+_MOST_DIGITS = 20
 
 
 class Bridge:
@@ -202,22 +203,25 @@ async def _read_body(request: Request, receive: Receive, most: int) -> bytes:
     announced = request.header("content-length")
     if announced is None and request.header("transfer-encoding") is None:
         return b""
-    length = int(announced) if announced and announced.isdecimal() else None
-    if length is not None and length > most:
-        raise TooLarge(f"The body is larger than {most} bytes")
-    body = b""
-    while len(body) != length:
+    length = None
+    if announced and announced.isdecimal():
+        length = int(announced[:_MOST_DIGITS])  # Python reads no thousands of them
+        if length > most:
+            raise TooLarge(f"The body is larger than {most} bytes")
+    parts: list[bytes] = []
+    size = 0
+    while size != length:
         message = await receive()
         if message["type"] == "http.disconnect":
             # Its caller went away, or sent what is no chunk, and waits to hear so.
             raise BadRequest("The body broke off")
-        part = message.get("body", b"")
-        body = body + part if body else part
-        if len(body) > most:
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > most:
             raise TooLarge(f"The body is larger than {most} bytes")
         if not message.get("more_body"):
             break
-    return body
+    return b"".join(parts)
 
 
 async def _send(response: Response, method: str, send: Callable[[Any], Awaitable[None]]) -> None:

@@ -67,9 +67,13 @@ class SQLiteStore:
             raise
 
     async def read(self, script: Script[_T]) -> _T:
+        if self._closed:
+            raise StoreClosed
         return _step(self._reader, script)
 
     def version(self) -> int:
+        if self._closed:
+            raise StoreClosed
         # SQLite's own: it differs after every commit of another connection, in any process.
         return cast(int, self._reader.pragma("data_version"))
 
