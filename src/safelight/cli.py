@@ -20,7 +20,7 @@ import msgspec
 from cyclopts import Parameter
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from safelight import __version__, config, dialects
 from safelight.client import AsyncClient
@@ -57,8 +57,11 @@ app = cyclopts.App(
 keys = cyclopts.App(name="keys", help="The keys of a server, also while it runs.")
 app.command(keys)
 
-_out = Console(soft_wrap=True, highlight=False)
-_err = Console(stderr=True, soft_wrap=True, highlight=False)
+# Nothing that is printed is markup: names, prompts and messages come from elsewhere.
+# Another program wants the words of a table whole.
+_WIDTH = None if sys.stdout.isatty() else 1000
+_out = Console(soft_wrap=True, highlight=False, markup=False, width=_WIDTH)
+_err = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
 
 
 class UsageError(Exception):
@@ -146,7 +149,7 @@ def list_keys(*, json: _Json = False, data: _Data = None, file: _Config = None) 
     if json:
         _print_json([row._asdict() for row in rows])
         return SUCCEEDED
-    table = Table("id", "name", "made", "revoked", box=None)
+    table = Table(Column("id", no_wrap=True), "name", "made", "revoked", box=None)
     for row in rows:
         table.add_row(row.id, row.name, _time(row.created), _time(row.revoked))
     _out.print(table)
@@ -192,7 +195,6 @@ class Connection:
         str | None,
         Parameter(
             env_var="SAFELIGHT_KEY",
-            show_env_var=True,
             help="Secret, or ID:SECRET for tencent [default: the service's usual variables].",
         ),
     ] = None
@@ -206,7 +208,9 @@ class Connection:
 
 
 _DEFAULT = Connection()
-_Kind = Annotated[Kind | None, Parameter(help="What the task makes, where the wire asks.")]
+_Kind = Annotated[
+    Kind | None, Parameter(help="What it makes; tensorslab and aitoearn need it for films.")
+]
 _Timeout = Annotated[float, Parameter(help="Seconds to wait at most.")]
 _Download = Annotated[Path | None, Parameter(help="Folder to save the files in.")]
 
@@ -219,25 +223,29 @@ def submit(
     model: Annotated[str, Parameter(help="The model, in the service's words.")] = "",
     kind: Annotated[Kind, Parameter(help="What to make.")] = Kind.IMAGE,
     source: Annotated[
-        tuple[str, ...], Parameter(help="A source picture: a file or an address. Repeatable.")
+        tuple[str, ...],
+        Parameter(negative="", help="A source picture: a file or an address. Repeatable."),
     ] = (),
-    first_frame: str | None = None,
-    last_frame: str | None = None,
-    mask: str | None = None,
-    negative: str | None = None,
-    count: int = 1,
+    first_frame: Annotated[str | None, Parameter(help="A film's first picture.")] = None,
+    last_frame: Annotated[str | None, Parameter(help="A film's last picture.")] = None,
+    mask: Annotated[str | None, Parameter(help="A picture, transparent where to edit.")] = None,
+    negative: Annotated[str | None, Parameter(help="What is not to be seen.")] = None,
+    count: Annotated[int, Parameter(help="How many pictures to make.")] = 1,
     size: Annotated[str | None, Parameter(help="1024x1024, 16:9, 2K, 720p ...")] = None,
-    ratio: str | None = None,
-    resolution: str | None = None,
-    seed: int | None = None,
-    format: str | None = None,
-    quality: str | None = None,
+    ratio: Annotated[str | None, Parameter(help="Like 16:9, beside a resolution.")] = None,
+    resolution: Annotated[str | None, Parameter(help="Like 2K or 720p, beside a ratio.")] = None,
+    seed: Annotated[int | None, Parameter(help="The same seed, the same picture.")] = None,
+    format: Annotated[str | None, Parameter(help="Of the files: png, jpeg, webp, bmp.")] = None,
+    quality: Annotated[str | None, Parameter(help="In the service's words.")] = None,
     duration: Annotated[float | None, Parameter(help="Seconds of film.")] = None,
-    fps: int | None = None,
-    audio: bool | None = None,
+    fps: Annotated[int | None, Parameter(help="Frames a second of film.")] = None,
+    audio: Annotated[bool | None, Parameter(help="A film with sound.")] = None,
     operation: Annotated[
         tuple[str, ...],
-        Parameter(help='A step of image processing: NAME or NAME={"option": ...}. Repeatable.'),
+        Parameter(
+            negative="",
+            help='A step of image processing: NAME or NAME={"option": ...}. Repeatable.',
+        ),
     ] = (),
     extra: Annotated[
         str | None, Parameter(help="JSON object for what one wire alone says.")
@@ -351,8 +359,10 @@ def list_tasks(
     *,
     connection: Connection = _DEFAULT,
     kind: _Kind = None,
-    status: Annotated[tuple[Status, ...], Parameter(help="Only these. Repeatable.")] = (),
-    limit: int = 20,
+    status: Annotated[
+        tuple[Status, ...], Parameter(negative="", help="Only these. Repeatable.")
+    ] = (),
+    limit: Annotated[int, Parameter(help="As many at most.")] = 20,
     before: Annotated[str | None, Parameter(help="Only tasks older than this one.")] = None,
     json: _Json = False,
 ) -> int:
@@ -364,7 +374,7 @@ def list_tasks(
         if json:
             _print_json([_plain(task) for task in page.tasks])
             return SUCCEEDED
-        table = Table("id", "kind", "status", "model", "created", box=None)
+        table = Table(Column("id", no_wrap=True), "kind", "status", "model", "created", box=None)
         for task in page.tasks:
             table.add_row(
                 task.id, task.kind.value, task.status.value, task.submit.model, _time(task.created)
@@ -493,7 +503,7 @@ async def _wait_one(
         ended = await client.wait(task, timeout, lambda state: _note(board, row, state))
         files = await client.download(ended, folder) if folder and _succeeded(ended) else ()
     except Fault as fault:
-        _err.print(f"{id}: {fault.message}", style="red", markup=False)
+        _err.print(f"{id}: {fault.message}", style="red")
         return _fault_code(fault)
     _show(ended, json, files)
     return _code(ended)
@@ -504,7 +514,7 @@ def _note(board: Progress, row: TaskID, state: Task) -> None:
     board.update(row, completed=done, status=state.status.value)
     if not _err.is_terminal:
         percent = f" {state.progress}%" if state.progress is not None else ""
-        _err.print(f"{state.id} {state.status.value}{percent}", markup=False)
+        _err.print(f"{state.id} {state.status.value}{percent}")
 
 
 def _run(connection: Connection, act: Callable[[AsyncClient], Coroutine[Any, Any, int]]) -> int:
@@ -533,7 +543,7 @@ def _show(task: Task, json: bool, files: Iterable[Path] = ()) -> None:
     lines += [("saved", path) for path in saved]
     for name, value in lines:
         if value:
-            _out.print(f"{name:9} {value}", markup=False)
+            _out.print(f"{name:9} {value}")
 
 
 def _plain(task: Task) -> Any:
@@ -584,13 +594,13 @@ def run(arguments: list[str] | None = None) -> int:
     except cyclopts.CycloptsError:
         return USAGE
     except (UsageError, Malformed, LookupError, config.SettingsError) as problem:
-        _err.print(str(problem), style="red", markup=False)
+        _err.print(str(problem), style="red")
         return USAGE
     except CannotOpen as problem:
-        _err.print(str(problem), style="red", markup=False)
+        _err.print(str(problem), style="red")
         return FAILED
     except Fault as fault:
-        _err.print(fault.message, style="red", markup=False)
+        _err.print(fault.message, style="red")
         return _fault_code(fault)
     except KeyboardInterrupt:
         return FAILED

@@ -106,7 +106,7 @@ class Service:
 
     async def fetch(self, who: str, asked: Fetch) -> Task:
         id = _id(asked.id)
-        task = await self._store.read(scripts.get(id, who, self._oldest()))
+        task = await self._store.get(id, who, self._oldest())
         if task is None or asked.kind not in (None, task.kind):
             raise NotFound
         return task

@@ -40,7 +40,7 @@ from safelight.errors import (
     UnknownOperation,
     Upstream,
 )
-from safelight.task import Command, Kind, Record, Reply, Status, Task
+from safelight.task import Command, Kind, Models, Record, Reply, Status, Task
 
 # ------------------------------------------------------------------------------ request, response
 
@@ -814,6 +814,12 @@ def retry_after_header(fault: Fault) -> tuple[tuple[str, str], ...]:
     if isinstance(fault, RateLimited | Unavailable) and fault.retry_after is not None:
         return (("retry-after", str(max(1, math.ceil(fault.retry_after)))),)
     return ()
+
+
+def deed(command: Command) -> str:
+    """What `command` asks for, in the words of a sentence that says that a wire cannot."""
+    name = type(command).__name__.lower()
+    return "list models" if isinstance(command, Models) else f"{name} tasks"
 
 
 def require(name: str, value: Any, at_least: float, at_most: float) -> None:

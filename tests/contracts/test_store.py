@@ -75,7 +75,7 @@ async def test_a_task_is_read_back_as_it_was_added(store: Store) -> None:
     accepted = await store.write(scripts.add(given, ""))
 
     assert accepted == Accepted(given, True)
-    assert await store.read(scripts.get(ID, "alice", 0)) == given
+    assert await store.get(ID, "alice", 0) == given
     assert await store.read(scripts.get_any(ID)) == given
     assert await store.read_aside(scripts.get_any(ID)) == given
 
@@ -87,7 +87,7 @@ async def test_bytes_that_came_with_the_request_are_not_stored(store: Store) -> 
 
 
 async def test_an_id_that_was_never_given_is_none(store: Store) -> None:
-    assert await store.read(scripts.get(ID, "alice", 0)) is None
+    assert await store.get(ID, "alice", 0) is None
     assert await store.read(scripts.get_any(ID)) is None
     assert await store.read(scripts.events(ID)) == ()
     assert await store.write(scripts.claim(ID, "w", NOW)) is None
@@ -96,7 +96,7 @@ async def test_an_id_that_was_never_given_is_none(store: Store) -> None:
 async def test_a_task_is_its_owners_alone(store: Store) -> None:
     await add(store, task())
 
-    assert await store.read(scripts.get(ID, "bob", 0)) is None
+    assert await store.get(ID, "bob", 0) is None
     assert await store.write(scripts.cancel(ID, "bob", NOW)) is None
     assert await store.write(scripts.delete((ID,), "bob", None)) == ()
     assert (await store.read(scripts.find("bob", List(), 0))).total == 0
@@ -463,10 +463,10 @@ async def test_a_list_is_filtered_and_counted(
 async def test_what_ended_long_ago_is_gone(store: Store, ten: list[str]) -> None:
     oldest = NOW + 101  # when the second one ended
 
-    assert await store.read(scripts.get(ten[1], "alice", oldest)) is None
+    assert await store.get(ten[1], "alice", oldest) is None
     assert await store.read(scripts.get_any(ten[1], oldest)) is None
-    assert await store.read(scripts.get(ten[2], "alice", oldest)) is not None
-    assert await store.read(scripts.get(ten[9], "alice", NOW * 2)) is not None
+    assert await store.get(ten[2], "alice", oldest) is not None
+    assert await store.get(ten[9], "alice", NOW * 2) is not None
     page = await store.read(scripts.find("alice", List(), oldest))
     assert [one.id for one in page.tasks] == ten[:1:-1]
     assert page.total == 8

@@ -71,6 +71,7 @@ from safelight.wire import (
     States,
     build_task,
     compact_json,
+    deed,
     fault_of_status,
     json_request,
     json_response,
@@ -248,6 +249,11 @@ KIE = Relative(
 class Jobs(Dialect):
     """The family's wire, as one of the relatives speaks it."""
 
+    curl = (
+        'curl {base}/api/v1/jobs/createTask -H "Authorization: Bearer $SAFELIGHT_KEY" '
+        '-H "Content-Type: application/json" '
+        '-d \'{"model": "gpt-image-2-text-to-image", "input": {"prompt": "a misty forest"}}\''
+    )
     prefixes = ("/api/v1",)
     routes = (
         Route("createTask", "POST", "/api/v1/jobs/createTask"),
@@ -299,8 +305,7 @@ class Jobs(Dialect):
                 query = query_string({"taskId": id})
                 return Request(method="GET", path=self.path("recordInfo"), query=query)
             case _:
-                what = type(command).__name__.lower()
-                raise Unsupported(f"{self.title} has no operation to {what} tasks")
+                raise Unsupported(f"{self.title} has no operation to {deed(command)}")
 
     # ------------------------------------------------------------------------------------ reply
 

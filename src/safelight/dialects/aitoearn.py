@@ -76,6 +76,7 @@ from safelight.wire import (
     Sort,
     States,
     build_task,
+    deed,
     fault_of_status,
     json_request,
     json_response,
@@ -241,6 +242,11 @@ class AiToEarn(Dialect):
     title = "AiToEarn images and video"
     url = "https://aitoearn.ai"
     docs = "https://docs.aitoearn.ai"
+    curl = (
+        'curl {base}/api/ai/image/generate/async -H "X-Api-Key: $SAFELIGHT_KEY" '
+        '-H "Content-Type: application/json" '
+        '-d \'{"model": "gpt-image-2", "prompt": "a golden city by the sea"}\''
+    )
     key_variables = ("AITOEARN_API_KEY",)
     prefixes = ("/api/ai",)
     polls_per_second = 2.0  # no rate is published; its own pages ask every 5 s for each task
@@ -290,8 +296,7 @@ class AiToEarn(Dialect):
             case Models():
                 raise Unsupported("AiToEarn lists the models of one kind at a time")
             case _:
-                what = type(command).__name__.lower()
-                raise Unsupported(f"AiToEarn has no operation to {what} tasks")
+                raise Unsupported(f"AiToEarn has no operation to {deed(command)}")
 
     def call(self, command: Command) -> Exchange:
         if not isinstance(command, Models) or command.kind is not None:

@@ -61,6 +61,8 @@ class Tencent(Dialect):
     title = "Tencent Cloud MPS images and video"
     url = "https://mps.intl.tencentcloudapi.com"
     docs = "https://www.tencentcloud.com/document/product/1041"
+    # curl cannot sign.
+    curl = 'safelight submit "snowy mountains" --dialect tencent --url {base} --key ID:SECRET'
     key_variables = ("TENCENTCLOUD_SECRET_ID", "TENCENTCLOUD_SECRET_KEY")
     prefixes = ("/",)
     # The page allows 20 queries a second [doc], for all that an account runs.

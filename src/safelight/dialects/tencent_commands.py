@@ -41,6 +41,7 @@ from safelight.wire import (
     Reading,
     Sort,
     compact_json,
+    deed,
     merge_frames,
     read_frame,
     read_json,
@@ -339,8 +340,7 @@ def write_command(command: Command) -> tuple[str, dict[str, Any]]:
         case List():
             return "DescribeImageTasks", _write_list(command)
         case _:
-            what = type(command).__name__.lower()
-            raise Unsupported(f"Tencent has no action to {what}")
+            raise Unsupported(f"Tencent has no action to {deed(command)}")
 
 
 def _refuse(given: Mapping[str, Any], action: str) -> None:

@@ -62,6 +62,7 @@ from safelight.wire import (
     Sort,
     States,
     build_task,
+    deed,
     fault_of_status,
     json_request,
     json_response,
@@ -229,8 +230,7 @@ class TensorsLab(Dialect):
                 op = "video.delete" if kind is Kind.VIDEO else "images.delete"
                 return json_request("POST", self.path(op), {"taskids": list(ids)})
             case _:
-                what = type(command).__name__.lower()
-                raise Unsupported(f"TensorsLab has no operation to {what} tasks")
+                raise Unsupported(f"TensorsLab has no operation to {deed(command)}")
 
     def _write_submit(self, submit: Submit) -> Request:
         service = "images" if submit.kind is Kind.IMAGE else "video"

@@ -1,4 +1,4 @@
-"""The plain page at `/`: what this server speaks, with a curl line each."""
+"""The plain page at `/`: what this server speaks, with a line to try each."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol, TypeVar
 
 from safelight.store.scripts import Script
+from safelight.task import Task
 
 _T = TypeVar("_T")
 
@@ -22,6 +23,9 @@ class StoreClosed(Exception):
 
 class Store(Protocol):
     """A database that carries out scripts."""
+
+    async def get(self, id: str, owner: str, oldest: int) -> Task | None:
+        """The task of that owner; None where there is none, or it ended at `oldest` or before."""
 
     async def read(self, script: Script[_T]) -> _T:
         """Carry out a script that only reads. It sees everything that was written before."""

@@ -1,12 +1,12 @@
--- Every query, by name, once for both databases. The columns of `get_task` and of all queries
--- that return tasks are those of `safelight.store.scripts.COLUMNS`, in that order.
+-- Every query, by name, once for both databases. All queries that return tasks
+-- return the same columns in the same order: `safelight.store.scripts.read_task` reads them.
 
--- name: get_task(id, owner, oldest)
--- A task of that owner, unless it ended so long ago that it counts as gone.
+-- name: get_tasks(ids)
+-- Tasks by their ids, a JSON list: those that are asked for at the same time, in one query.
 select id, owner, dialect, status, attempt, deaths, progress, seed, credits,
        submit, artifacts, failure, created, started, finished, updated
 from tasks
-where id = :id and owner = :owner and (finished is null or finished > :oldest);
+where id in (select value from json_each(:ids));
 
 -- name: get_any_task(id, oldest)
 -- A task of any owner: for its files, whose links need no key, and for its worker.

@@ -77,7 +77,7 @@ _FIRST, _LAST = "", "g"  # before and after every id, which are hex digits
 
 
 def read_task(row: Row) -> Task:
-    """The task that a row of the columns of `get_task` says."""
+    """The task that a row of the columns of `get_tasks` says."""
     return Task(
         id=row[0],
         owner=row[1],
@@ -142,12 +142,6 @@ def _find_same(task: Task, digest: str, earlier: Row) -> Script[Accepted]:
         raise DifferentBody
     rows = yield Query("get_any_task", {"id": earlier[1], "oldest": 0})
     return Accepted(read_task(rows[0]), False)
-
-
-def get(id: str, owner: str, oldest: int) -> Script[Task | None]:
-    """The task of that owner; None where there is none, or it ended at `oldest` or before."""
-    rows = yield Query("get_task", {"id": id, "owner": owner, "oldest": oldest})
-    return read_task(rows[0]) if rows else None
 
 
 def get_any(id: str, oldest: int = 0) -> Script[Task | None]:

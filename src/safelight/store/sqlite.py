@@ -8,6 +8,7 @@ for the disk further transactions gather, and the next commit carries them all.
 from __future__ import annotations
 
 import asyncio
+import json
 import queue
 import threading
 import time
@@ -18,8 +19,9 @@ from typing import Any, TypeVar, cast
 import aiosql
 import apsw
 
-from safelight.store import SCHEMA_VERSION, SchemaTooNew, StoreClosed
+from safelight.store import SCHEMA_VERSION, SchemaTooNew, StoreClosed, scripts
 from safelight.store.scripts import Script
+from safelight.task import Task
 
 _T = TypeVar("_T")
 
@@ -49,6 +51,7 @@ class SQLiteStore:
         self._writer = writer
         self._waiting: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
         self._closed = False
+        self._asked: list[tuple[str, asyncio.Future[Task | None]]] = []
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(
             target=self._write_groups, name="safelight-store", daemon=True
@@ -65,6 +68,33 @@ class SQLiteStore:
         except BaseException:
             writer.close()
             raise
+
+    async def get(self, id: str, owner: str, oldest: int) -> Task | None:
+        # Each call of SQLite gives up the interpreter lock, which costs more than the query: so
+        # all tasks that are asked for in one turn of the loop are read in one.
+        future: asyncio.Future[Task | None] = self._loop.create_future()
+        if not self._asked:
+            self._loop.call_soon(self._get_all)
+        self._asked.append((id, future))
+        task = await future
+        if task is None or task.owner != owner:
+            return None
+        return None if task.finished is not None and task.finished <= oldest else task
+
+    def _get_all(self) -> None:
+        asked, self._asked = self._asked, []
+        try:
+            ids = json.dumps([id for id, _ in asked])
+            rows = self._reader.execute(_QUERIES["get_tasks"], {"ids": ids}).fetchall()
+            tasks = {row[0]: scripts.read_task(row) for row in rows}
+        except Exception as problem:
+            for _, future in asked:
+                if not future.cancelled():
+                    future.set_exception(problem)
+            return
+        for id, future in asked:
+            if not future.cancelled():
+                future.set_result(tasks.get(id))
 
     async def read(self, script: Script[_T]) -> _T:
         if self._closed:
