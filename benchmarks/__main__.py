@@ -191,7 +191,7 @@ def measure_films(folder: Path, seconds: float) -> bool:
     """The latency of a status query while two films are rendered, against an idle server."""
     data = folder / "films"
     film = Submit(kind=Kind.VIDEO, model="seedancev2", prompt="waves under the moon",
-                  duration=30, fps=24, ratio="16:9", resolution="720p")  # fmt: skip
+                  duration=15, fps=24, ratio="16:9", resolution="1440p")  # fmt: skip
     idle, busy = [], []
     with ground.server(data, "concurrency = 2\n") as server:
         ids = ground.fill(data, server.key.id, 1000)

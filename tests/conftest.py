@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 from doubles import Play, Player, Serving, StartApp, models_of, one_picture

@@ -9,6 +9,7 @@ import asyncio
 import io
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import httpx
@@ -21,6 +22,7 @@ from safelight.models import ModelMap
 from safelight.server.app import App
 from safelight.server.keys import NewKey
 from safelight.store import scripts
+from safelight.store.sqlite import connect
 from safelight.task import Kind, ModelCard, Role, Source, Status, Submit, Task, new_id
 from safelight.wire import Key
 
@@ -48,6 +50,16 @@ async def one_picture(job: Job) -> AsyncIterator[Event]:
     """The plainest run there is."""
     yield Progress(percent=50)
     yield write_picture(job)
+
+
+def raising(problem: Exception) -> Play:
+    """A run that says something and then breaks."""
+
+    async def play(job: Job) -> AsyncIterator[Event]:
+        yield Progress(percent=1)
+        raise problem
+
+    return play
 
 
 class Player:
@@ -113,6 +125,11 @@ def upload(data: bytes, role: Role = Role.IMAGE) -> Source:
     return Source(data=data, role=role)
 
 
+def names_in(folder: Path) -> list[str]:
+    """The names of what is in a folder."""
+    return sorted(path.name for path in folder.iterdir())
+
+
 async def until(holds: Callable[[], object], seconds: float = 10) -> None:
     """Wait for a condition, but not for ever."""
     async with asyncio.timeout(seconds):
@@ -170,6 +187,16 @@ class Serving:
         found = await self.task(id)
         assert found.ended
         return found
+
+    async def age(self, id: str) -> None:
+        """Make it so long ago that the task ended that it counts as gone."""
+
+        def write() -> None:
+            connection = connect(self.app.settings.data / "safelight.db")
+            connection.execute("update tasks set finished = 1 where id = ?", (id,))
+            connection.close()
+
+        await asyncio.to_thread(write)
 
 
 class StartApp(Protocol):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import stat
 import subprocess
 import sys
@@ -117,7 +116,3 @@ def test_each_use_has_a_secret_of_its_own() -> None:
     assert vault.lookup("x") != vault.lookup("y")
     assert len(vault.sign_link("x")) == 32
     assert vault.lookup("日本") == vault.lookup("日本")
-
-
-def test_the_secret_is_not_in_the_environment_of_this_test() -> None:
-    assert VARIABLE not in os.environ

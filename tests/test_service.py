@@ -10,8 +10,8 @@ from typing import Any
 
 import apsw
 import pytest
-from doubles import NOW, Player, models_of, picture, upload
 
+from doubles import NOW, Player, models_of, picture, upload
 from safelight.blobs import Blobs
 from safelight.config import ModelRule
 from safelight.errors import Conflict, Fault, InvalidValue, NotFound, UnknownModel, Unsupported
@@ -73,7 +73,8 @@ class Parts:
 @pytest.fixture
 async def parts(tmp_path: Path) -> AsyncIterator[Parts]:
     store, folder, engine = SQLiteStore.open(tmp_path / "db"), tmp_path / "files", Player()
-    queue, links, stopped, now = Queue(), Links(Vault(b"secret")), [], [NOW]
+    queue, links, now = Queue(), Links(Vault(b"secret")), [NOW]
+    stopped: list[str] = []
     service = Service(
         store,
         queue,
@@ -263,7 +264,7 @@ async def test_a_token_is_its_owners(parts: Parts) -> None:
 
 
 async def test_many_at_once_with_one_token_are_one_task(parts: Parts) -> None:
-    asked = {"idempotency_key": "t", "sources": (upload(picture()),)}
+    asked: dict[str, Any] = {"idempotency_key": "t", "sources": (upload(picture()),)}
 
     tasks = await asyncio.gather(*(parts.submit(**asked) for _ in range(8)))
 
@@ -404,9 +405,7 @@ async def test_the_models_are_told(parts: Parts) -> None:
 # ------------------------------------------------------------------------------------ trouble
 
 
-async def test_a_caller_who_leaves_has_submitted_all_the_same(
-    parts: Parts, tmp_path: Path
-) -> None:
+async def test_a_caller_who_leaves_has_submitted_all_the_same(parts: Parts, tmp_path: Path) -> None:
     other = connect(tmp_path / "db")
     other.execute("begin immediate")  # the write has to wait
     caller = asyncio.create_task(parts.submit())

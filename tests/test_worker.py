@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
+
 from doubles import (
     ID,
     NOW,
@@ -20,17 +19,16 @@ from doubles import (
     models_of,
     one_picture,
     picture,
+    raising,
     task,
     until,
     write_picture,
 )
-
 from safelight.blobs import Blobs
 from safelight.config import ModelRule
 from safelight.engines import Event, Failed, File, Job, Log, Progress
 from safelight.fetching import Fetcher
 from safelight.links import Links, Target
-from safelight.media_types import media_type_of
 from safelight.secrets import Vault
 from safelight.service import folder_of
 from safelight.store import scripts
@@ -237,11 +235,7 @@ async def test_what_the_engine_says_of_its_failure_is_told(parts: Parts) -> None
 
 
 async def test_what_an_engine_did_not_mean_to_raise_is_not_told(parts: Parts) -> None:
-    async def play(job: Job) -> AsyncIterator[Event]:
-        raise RuntimeError(f"key sk-very-secret in {__file__}")
-        yield
-
-    ended = await parts.run(play)
+    ended = await parts.run(raising(RuntimeError(f"key sk-very-secret in {__file__}")))
 
     assert ended.failure is not None
     assert ended.failure.code is FailureCode.INTERNAL
@@ -263,11 +257,7 @@ BREAKS = [
 async def test_every_break_ends_the_task(
     parts: Parts, problem: Exception, code: FailureCode
 ) -> None:
-    async def play(job: Job) -> AsyncIterator[Event]:
-        raise problem
-        yield
-
-    ended = await parts.run(play)
+    ended = await parts.run(raising(problem))
 
     assert ended.status is Status.FAILED
     assert ended.failure is not None
@@ -616,11 +606,7 @@ async def test_an_address_is_fetched(parts: Parts) -> None:
 
 
 async def test_a_source_that_is_slow_counts_into_the_time_limit(parts: Parts) -> None:
-    reached = asyncio.Event()
-
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        reached.set()
         await reader.read()  # until the other side has enough of it
         writer.close()
 
@@ -630,7 +616,6 @@ async def test_a_source_that_is_slow_counts_into_the_time_limit(parts: Parts) ->
         await parts.worker(time_limit=0.1).run(ID)
 
     failure = (await parts.task()).failure
-    assert reached.is_set()
     assert failure is not None
     assert failure.code is FailureCode.TIMEOUT
 
@@ -645,9 +630,7 @@ async def test_progress_is_written_now_and_then_and_is_never_whole(parts: Parts)
         for percent in (-5, 3, 50, 100, 250):
             yield Progress(percent=percent)
             seen.append((await parts.task()).progress)
-        until = time.monotonic() + 0.55
-        while time.monotonic() < until:
-            await asyncio.sleep(0.05)
+        await asyncio.sleep(0.55)  # so long as progress is not written again
         for percent in (400, 20):
             yield Progress(percent=percent)
             seen.append((await parts.task()).progress)
@@ -682,7 +665,7 @@ async def test_a_write_that_the_database_refuses_is_tried_again(
 
     async def full(self: SQLiteStore, script: Script[Any]) -> Any:
         nonlocal refusals
-        if refusals and script.__name__ == "succeed":
+        if refusals and getattr(script, "__name__", "") == "succeed":
             refusals -= 1
             raise OSError("disk full")
         return await write(self, script)
@@ -739,8 +722,3 @@ async def test_an_engine_need_not_be_a_generator(parts: Parts) -> None:
             return self.events.pop()
 
     assert (await parts.run(Two)).status is Status.SUCCEEDED
-
-
-def test_the_pictures_of_these_tests_are_pictures() -> None:
-    assert media_type_of(picture()) == "image/png"
-    assert msgspec.structs.replace(task(), attempt=1).attempt == 1

@@ -7,6 +7,7 @@ codes: 0 succeeded, 1 failed, 2 usage, 3 not found, 4 still running when the tim
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
@@ -48,6 +49,7 @@ from safelight.task import (
 from safelight.wire import merge_frames, read_frame, read_json
 
 SUCCEEDED, FAILED, USAGE, NOT_FOUND, STILL_RUNNING = range(5)
+_WORST_FIRST = (USAGE, FAILED, NOT_FOUND, STILL_RUNNING)  # of several tasks' ends
 
 app = cyclopts.App(
     name="safelight",
@@ -208,9 +210,7 @@ class Connection:
 
 
 _DEFAULT = Connection()
-_Kind = Annotated[
-    Kind | None, Parameter(help="What it makes; tensorslab and aitoearn need it for films.")
-]
+_Kind = Annotated[Kind | None, Parameter(help="What it makes: say video for films.")]
 _Timeout = Annotated[float, Parameter(help="Seconds to wait at most.")]
 _Download = Annotated[Path | None, Parameter(help="Folder to save the files in.")]
 
@@ -486,7 +486,7 @@ async def _wait_all(
         codes = await asyncio.gather(
             *(_wait_one(client, task, timeout, folder, json, board) for task in tasks)
         )
-    return next((code for code in (FAILED, NOT_FOUND, STILL_RUNNING) if code in codes), SUCCEEDED)
+    return next((code for code in _WORST_FIRST if code in codes), SUCCEEDED)
 
 
 async def _wait_one(
@@ -609,4 +609,11 @@ def run(arguments: list[str] | None = None) -> int:
 
 def main() -> None:
     """The program `safelight`."""
-    sys.exit(run())
+    code = run()
+    if "granian" not in sys.modules:
+        sys.exit(code)
+    # A thread of the HTTP server that still holds a connection, and finds the interpreter going,
+    # aborts the process. All that matters is on disk by now.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

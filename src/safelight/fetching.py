@@ -12,6 +12,8 @@ import asyncio
 import ipaddress
 import re
 import socket
+import ssl
+from functools import cache
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
@@ -69,7 +71,7 @@ class Fetcher:
     async def _save(self, url: str, path: Path) -> None:
         headers = {"accept-encoding": "identity"}
         async with httpx.AsyncClient(
-            trust_env=False, timeout=self._seconds, headers=headers
+            verify=_tls(), trust_env=False, timeout=self._seconds, headers=headers
         ) as client:
             for _ in range(_MOST_REDIRECTS + 1):
                 following = await self._save_or_follow(client, url, path)
@@ -138,6 +140,12 @@ class Fetcher:
                 if not is_public(address):
                     raise Inside("the address leads to a private network")
         return addresses
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    """What every connection is checked by: to read the certificates takes a while."""
+    return httpx.create_ssl_context(trust_env=False)
 
 
 def is_public(address: str) -> bool:

@@ -558,7 +558,7 @@ class Context(Record, frozen=True, kw_only=True):
 class Route(NamedTuple):
     """An operation and where it lies. `{name}` in the path is a parameter.
 
-    `open` routes answer without a key. `creates` marks the ones that make a task.
+    `open` routes answer without a key.
     """
 
     op: str

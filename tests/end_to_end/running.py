@@ -29,6 +29,7 @@ SERVED = ("tensorslab", "aigptimage", "aitoearn", "tencent")
 # of TensorsLab's models are part of its paths, so one of each kind is slow.
 CONFIG = """
 concurrency = 16
+grace = 0.5
 log_level = "debug"
 
 [[models]]
@@ -77,7 +78,15 @@ engine = "sketch"
 
 def environment() -> dict[str, str]:
     """This environment without settings, keys and proxies, for a process of our own."""
-    wanted = ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV", "COVERAGE_PROCESS_START")
+    wanted = (
+        "PATH",
+        "HOME",
+        "LANG",
+        "TMPDIR",
+        "PYTHONPATH",
+        "VIRTUAL_ENV",
+        "COVERAGE_PROCESS_START",
+    )
     return {name: os.environ[name] for name in wanted if name in os.environ}
 
 
@@ -86,9 +95,7 @@ def program(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "safelight", *arguments]
 
 
-def until(
-    condition: Callable[[], Any], seconds: float = TASK_SECONDS, every: float = 0.02
-) -> Any:
+def until(condition: Callable[[], Any], seconds: float = TASK_SECONDS, every: float = 0.02) -> Any:
     """The first true value that `condition` has. Fails when it has none within the time."""
     deadline = time.monotonic() + seconds
     while True:
@@ -195,7 +202,9 @@ class Running:
 
     def kept(self) -> tuple[int, int]:
         """How many tasks and files are kept."""
-        return int(self.rows("select count(*) from tasks")[0][0]), len(files_in(self.data / "files"))
+        return int(self.rows("select count(*) from tasks")[0][0]), len(
+            files_in(self.data / "files")
+        )
 
     def scratch(self) -> list[Path]:
         """What runs have on disk while they run."""

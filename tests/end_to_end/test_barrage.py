@@ -24,7 +24,7 @@ import msgspec
 import pytest
 from PIL import Image
 
-from end_to_end.running import CONFIG, SERVED, Running, bugs_in, running, until
+from end_to_end.running import SERVED, Running, bugs_in, running, until
 from end_to_end.words import IMAGES, VIDEOS, compact, png, refusal, slow
 from safelight import FailureCode, Key, Kind, Source, Status, Submit
 from safelight.dialects import named
@@ -32,10 +32,27 @@ from safelight.dialects import tencent_signature as signature
 from safelight.task import Fetch
 from safelight.wire import Part, Request, write_form
 
-# Most of what is accepted here waits for a minute, so that nothing is drawn; there is room for all.
-LIMITS = "max_body = 65536\nmax_source = 20000\nmax_pixels = 1000000\n" + CONFIG.replace(
-    "concurrency = 16", "concurrency = 4000"
-)
+# Nearly all that is accepted here waits for a minute before it is drawn; there is room for all.
+LIMITS = """
+concurrency = 4000
+grace = 0.5
+max_body = 65536
+max_source = 20000
+max_pixels = 1000000
+
+[[models]]
+name = "process-image"
+engine = "enhance"
+
+[[models]]
+name = "quickedit"
+engine = "sketch"
+
+[[models]]
+name = "*"
+engine = "sketch"
+options = { seconds = 60 }
+"""
 QUERY_SECRET = "sig-7c1e9a44d0b5"
 
 
@@ -58,9 +75,11 @@ def first_secret(log: str) -> str:
 @pytest.fixture
 def nothing_kept(small: Running) -> Iterator[None]:
     """The test leaves no task, no file and nothing in the scratch folder."""
-    before = small.kept()
+    before = small.kept()[0]
     yield
-    assert small.kept() == before
+    assert small.kept()[0] == before
+    ids = {row[0] for row in small.rows("select id from tasks")}
+    assert {path.name for path in (small.data / "files" / "tasks").glob("*")} <= ids
 
 
 def json_call(path: str, body: bytes, **headers: str) -> Request:
@@ -318,8 +337,9 @@ def test_bodies_that_are_no_objects(
     for raw in BODIES:
         answer = small.ask(http, dialect, call(dialect, path, raw))
         refusal(dialect, answer)
-        for content_type in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data",
-                             "multipart/form-data; boundary=", "\xff", ";;;", ""):  # fmt: skip
+        for content_type in ("text/plain", "application/x-www-form-urlencoded",
+                             "multipart/form-data", "multipart/form-data; boundary=", "\xff", ";;;",
+                             ""):  # fmt: skip
             request = call(dialect, path, raw).with_headers(("content-type", content_type))
             refusal(dialect, small.ask(http, dialect, request))
 
@@ -484,12 +504,13 @@ def test_ids_that_are_none(small: Running, http: httpx.Client, nothing_kept: Non
 
 
 def test_queries_that_are_none(small: Running, http: httpx.Client, nothing_kept: None) -> None:
-    for query in ("", "taskId", "taskId=", "taskId=%00", "taskId=%ff", "taskid=1", "&&&", "a=b" * 999,
-                  "taskId=1&taskId=2", "taskId[]=1", "taskId=%ED%A0%80"):  # fmt: skip
+    for query in ("", "taskId", "taskId=", "taskId=%00", "taskId=%ff", "taskid=1", "&&&",
+                  "a=b" * 999, "taskId=1&taskId=2", "taskId[]=1", "taskId=%ED%A0%80"):  # fmt: skip
         asked = Request(method="GET", path="/api/v1/jobs/recordInfo", query=query)
         refusal("aigptimage", small.ask(http, "aigptimage", asked))
     for query in ("page=0", "page=-1", "page=x", "pageSize=0", "pageSize=1000000", "page=1e9",
-                  "page=" + "9" * 40, "page=999999999999&pageSize=100", "pageSize=%00", "status=x"):  # fmt: skip
+                  "page=" + "9" * 40, "page=999999999999&pageSize=100", "pageSize=%00",
+                  "status=x"):  # fmt: skip
         for path in ("/api/ai/logs", "/api/ai/video/generations"):
             answer = small.ask(http, "aitoearn", Request(method="GET", path=path, query=query))
             assert answer.status_code == 200
@@ -543,11 +564,13 @@ def test_stale_and_forged_signatures(
         (good.with_headers(("x-tc-timestamp", "99999999999")), "AuthFailure.SignatureExpire"),
     ):
         assert refusal("tencent", small.send(http, request)) == code
-    for authorization in ("", "SKIP", "Bearer x", signature.TC3, f"{signature.TC3} x", said[:-1],
-                          said.replace("Signature=", "Signature=0"), said.replace("host", "nohost"),
+    for authorization in ("", "SKIP", "Bearer x", signature.TC3, f"{signature.TC3} x",
+                          said[:-1], said.replace("Signature=", "Signature=0"),
+                          said.replace("host", "nohost"),
                           said.replace("content-type;host", ""), said.replace(key.id, ""),
                           said.replace("content-type;host", "content-type"), said + "0",
-                          said.replace("content-type;host", ";".join("x" * 900)), "\xff" * 9):  # fmt: skip
+                          said.replace("content-type;host", ";".join("x" * 900)),
+                          "\xff" * 9):  # fmt: skip
         forged = good.with_headers(("authorization", authorization))
         assert str(refusal("tencent", small.send(http, forged))).startswith(
             ("AuthFailure", "MissingParameter")
@@ -628,7 +651,9 @@ def png_of(width: int, height: int) -> bytes:
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
 
     def chunk(name: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        return (
+            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        )
 
     pixels = zlib.compress(b"\0" * 100)
     parts = chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
@@ -670,6 +695,13 @@ def upload(path: str, data: bytes, filename: str = "a.png") -> Request:
     return form_call(path, parts)
 
 
+def end_of(server: Running, id: str) -> tuple[str, str]:
+    """The status and the failure, as JSON, with which the task has ended."""
+    query = "select status, failure from tasks where id = ? and finished is not null"
+    ((status, failure),) = until(lambda: server.rows(query, id))
+    return status, failure
+
+
 def data_uri(data: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(data).decode()}"
 
@@ -690,10 +722,9 @@ def test_files_that_are_no_pictures(
         refusal("aitoearn", small.ask(http, "aitoearn", json_call(path, compact(body))))
 
 
-def test_data_uris_that_are_none(
-    small: Running, http: httpx.Client, nothing_kept: None
-) -> None:
-    for uri in ("data:", "data:,", "data:;base64,", "data:image/png;base64,!!!", "data:image/png,xx",
+def test_data_uris_that_are_none(small: Running, http: httpx.Client, nothing_kept: None) -> None:
+    for uri in ("data:", "data:,", "data:;base64,", "data:image/png;base64,!!!",
+                "data:image/png,xx",
                 "data:image/png;base64", "DATA:x;base64,AAAA", "data:image/png;base64,AAA=A",
                 "data:image/png;base64,\u00e9", "blob:x", "x", "/etc/passwd"):  # fmt: skip
         body = compact({"model": "slow", "prompt": "x", "image": uri})
@@ -709,14 +740,15 @@ def test_a_picture_that_breaks_off_fails_its_task_with_a_reason(
     for data in (file.getvalue()[:-1000], png_of(100, 100)):
         answer = small.ask(http, "tensorslab", upload("/v1/images/quickedit", data))
         id = answer.json()["data"]["taskid"]
-        query = "select status, failure from tasks where id = ? and finished is not null"
-        ((status, failure),) = until(lambda id=id: small.rows(query, id))
+        status, failure = end_of(small, id)
         assert status == Status.FAILED
         assert json.loads(failure)["code"] == FailureCode.INVALID_INPUT
     until(lambda: not small.scratch())
 
 
-@pytest.mark.parametrize("filename", ["../../evil.png", "a" * 3000, "\x00.png", 'a".png', "", "é.png"])
+@pytest.mark.parametrize(
+    "filename", ["../../evil.png", "a" * 3000, "\x00.png", 'a".png', "", "é.png"]
+)
 def test_names_of_files_mean_nothing(small: Running, http: httpx.Client, filename: str) -> None:
     answer = small.ask(http, "tensorslab", upload("/v1/images/zimage", png(), filename))
 
@@ -728,16 +760,19 @@ def test_names_of_files_mean_nothing(small: Running, http: httpx.Client, filenam
 
 INSIDE = (
     "http://127.0.0.1/a.png", "http://localhost/a.png", "HTTP://LOCALHOST/",
-    "http://127.1/", "http://127.0.0.1:99999/", "http://0.0.0.0/", "http://0/", "http://2130706433/",
+    "http://127.1/", "http://127.0.0.1:99999/", "http://0.0.0.0/", "http://0/",
+    "http://2130706433/",
     "http://0x7f000001/", "http://0177.0.0.1/", "http://[::1]/", "http://[::]/",
     "http://[::ffff:127.0.0.1]/", "http://[::ffff:7f00:1]/", "http://[::ffff:10.0.0.1]/",
-    "http://[64:ff9b::7f00:1]/", "http://[2002:7f00:1::]/", "http://[fd00::1]/", "http://[fe80::1]/",
+    "http://[64:ff9b::7f00:1]/", "http://[2002:7f00:1::]/", "http://[fd00::1]/",
+    "http://[fe80::1]/",
     "http://[::127.0.0.1]/", "http://[fec0::1]/", "http://[ff02::1]/",
     "http://169.254.169.254/latest/meta-data/", "http://10.0.0.1/", "http://172.16.0.1/",
     "http://192.168.0.1/", "http://100.64.0.1/", "http://198.18.0.1/", "http://224.0.0.1/",
     "http://255.255.255.255/", "http://192.0.2.1/", "http://user:word@example.com/a.png",
     "http://user@8.8.8.8/", "http://8.8.8.8@127.0.0.1/", "http://127.0.0.1#@8.8.8.8/",
-    "http://127.0.0.1\\@8.8.8.8/", "http://127\u30020\u30020\u30021/", "http://\u2460\u2461\u2466.0.0.1/",
+    "http://127.0.0.1\\@8.8.8.8/", "http://127\u30020\u30020\u30021/",
+    "http://\u2460\u2461\u2466.0.0.1/",
     "http://127.0.0.1?x=8.8.8.8", "https://127.0.0.1/", "http:///a.png", "http://",
     "http://[::1", "http://:80/", "http://%31%32%37.0.0.1/", "http://127.0.0.1%00.example.com/",
     "http://\x00/", "http://a b/", "http://" + "a" * 300 + "/", "http://" + "a." * 2000 + "/",
@@ -748,13 +783,19 @@ ELSEWHERE = ("ftp://example.com/a.png", "file:///etc/passwd", "gopher://127.0.0.
 
 def asks_for(url: str) -> Iterator[tuple[str, Request]]:
     """A call in every dialect that gives this address for a source."""
-    yield "tensorslab", form_call(
-        "/v1/images/zimage",
-        [Part(name="prompt", data=b"x"), Part(name="imageUrl", data=url.encode())],
+    yield (
+        "tensorslab",
+        form_call(
+            "/v1/images/zimage",
+            [Part(name="prompt", data=b"x"), Part(name="imageUrl", data=url.encode())],
+        ),
     )
-    yield "tensorslab", form_call(
-        "/v1/video/seedancev1",
-        [Part(name="prompt", data=b"x"), Part(name="imageUrl", data=url.encode())],
+    yield (
+        "tensorslab",
+        form_call(
+            "/v1/video/seedancev1",
+            [Part(name="prompt", data=b"x"), Part(name="imageUrl", data=url.encode())],
+        ),
     )
     body: dict[str, Any] = {"model": "slow", "input": {"prompt": "x", "input_urls": [url]}}
     yield "aigptimage", json_call("/api/v1/jobs/createTask", compact(body))
@@ -797,8 +838,7 @@ def test_an_address_that_cannot_be_fetched_fails_the_task_without_its_query(
     answer = small.ask(http, "tensorslab", form_call("/v1/images/quickedit", parts))
     id = answer.json()["data"]["taskid"]
 
-    query = "select status, failure from tasks where id = ? and finished is not null"
-    ((status, failure),) = until(lambda: small.rows(query, id))
+    status, failure = end_of(small, id)
 
     assert status == Status.FAILED
     assert json.loads(failure)["code"] == FailureCode.SOURCE_UNAVAILABLE
@@ -822,17 +862,21 @@ def talk(server: Running, data: bytes, more: bool = False) -> bytes:
 
 
 GARBAGE = (
-    b"", b"\x00" * 100, b"\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"\x16\x03\x01\x02\x00\x01",
-    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"GET  / HTTP/1.1\r\n\r\n", b"POST /v1 HTTP/1.1\r\nHost: x\r\n",
-    b"GET / HTTP/1.1\r\nHost: x\r\nBad Header: y\r\n\r\n", b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 5000,
+    b"", b"\x00" * 100, b"\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", 
+    b"\x16\x03\x01\x02\x00\x01",
+    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"GET  / HTTP/1.1\r\n\r\n",
+    b"POST /v1 HTTP/1.1\r\nHost: x\r\n",
+    b"GET / HTTP/1.1\r\nHost: x\r\nBad Header: y\r\n\r\n",
+    b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 5000,
     b"GET /" + b"x" * 100000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
     b"POST /v1/images/zimage HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
     b"POST /v1/images/zimage HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999\r\n\r\n",
     b"POST /v1/images/zimage HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
     b"POST /v1/images/zimage HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\nshort",
-    b"POST /v1 HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    b"POST /v1 HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n",
     b"GET /v1/\xff\xfe HTTP/1.1\r\nHost: x\r\n\r\n", b"GET /v1/%zz HTTP/1.1\r\nHost: x\r\n\r\n",
-    b"GET http://127.0.0.1/v1/x HTTP/1.1\r\nHost: x\r\n\r\n", b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"GET http://127.0.0.1/v1/x HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n",
     b"CONNECT a:1 HTTP/1.1\r\nHost: x\r\n\r\n", b"GET /healthz HTTP/1.0\r\n\r\n",
     b"GET /healthz HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
 )  # fmt: skip
@@ -849,7 +893,9 @@ def test_garbage_on_the_socket(small: Running, http: httpx.Client, nothing_kept:
     assert http.get(f"{small.url}/readyz").status_code == 200
 
 
-@pytest.mark.parametrize("host", ["http://127.0.0.1:1", "http://example.com", "a b", "\xff", "", "x" * 900])
+@pytest.mark.parametrize(
+    "host", ["http://127.0.0.1:1", "http://example.com", "a b", "\xff", "", "x" * 900]
+)
 def test_strange_hosts_are_answered(small: Running, host: str) -> None:
     head = f"GET /?Action=X HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode("latin-1")
     page = f"GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode("latin-1")

@@ -16,7 +16,6 @@ from end_to_end.words import (
     IMAGES,
     NOT_FOUND,
     VIDEOS,
-    compact,
     film,
     lasting,
     picture,
@@ -325,12 +324,15 @@ async def test_the_same_token_and_body_is_the_same_task(
     refused = server.ask(http, dialect, other)
 
     assert first == second
-    assert refusal(dialect, refused) == {
-        "tensorslab": (9999, 200),
-        "aigptimage": 409,
-        "aitoearn": 10002,
-        "tencent": "FailedOperation",
-    }[dialect]
+    assert (
+        refusal(dialect, refused)
+        == {
+            "tensorslab": (9999, 200),
+            "aigptimage": 409,
+            "aitoearn": 10002,
+            "tencent": "FailedOperation",
+        }[dialect]
+    )
     assert server.kept()[0] == before
 
 
@@ -400,7 +402,7 @@ def _id(dialect: str, answer: httpx.Response) -> str:
             return str(body["Response"]["TaskId"])
 
 
-# -------------------------------------------------------------------------------- the other commands
+# -------------------------------------------------------------------------------- other commands
 
 
 async def test_deleting_a_running_task_stops_it_and_leaves_nothing(
@@ -551,9 +553,7 @@ def test_the_root_is_a_page_for_people_and_an_api_for_clients(
     assert refusal("tencent", by_header) == "MissingParameter"
 
 
-def test_the_curl_lines_of_the_page_name_this_server(
-    server: Running, http: httpx.Client
-) -> None:
+def test_the_curl_lines_of_the_page_name_this_server(server: Running, http: httpx.Client) -> None:
     page = http.get(f"{server.url}/").text
 
     assert "{base}" not in page
@@ -580,12 +580,13 @@ async def test_a_file_is_answered_in_ranges_and_by_its_tag(
     ):
         part = http.get(url, headers={"range": asked})
         assert part.content == expected
-        assert part.status_code == (200 if len(expected) == size else 206)
+        assert part.status_code == 206
     assert http.get(url, headers={"range": f"bytes={size}-"}).status_code == 416
     assert http.get(url, headers={"if-none-match": whole.headers["etag"]}).status_code == 304
     assert http.post(url).status_code == 405
     for wrong in (url[:-5] + "0.png", url.replace("-a0-", "-a1-"), url.replace("-a0-", "-s0-"),
-                  f"{server.url}/files/../safelight.db", f"{server.url}/files/%2e%2e%2fsecret"):  # fmt: skip
+                  f"{server.url}/files/../safelight.db",
+                  f"{server.url}/files/%2e%2e%2fsecret"):  # fmt: skip
         assert http.get(wrong).status_code == 404, wrong
 
 
@@ -602,5 +603,3 @@ async def test_a_task_is_readable_in_every_dialect_when_its_create_is_answered(
             Fetch(id=id, kind=Kind.IMAGE),
             Response(status=seen.status_code, body=seen.content),
         )
-
-

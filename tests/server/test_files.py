@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import AsyncIterator
 
 import httpx
 import pytest
-from doubles import Serving, StartApp, picture
 
-from safelight.links import FILES
+from doubles import Serving, StartApp, picture
+from safelight.engines import Event, File, Job
+from safelight.links import FILES, Links, Target
+from safelight.secrets import Vault
 from safelight.service import folder_of
-from safelight.store import scripts
 from safelight.task import Delete
 
 DATA = picture()
@@ -152,22 +153,14 @@ async def test_a_range_of_another_version_is_the_whole_file(serving: Serving, pa
 
 
 async def test_a_link_with_a_wrong_signature_is_none(serving: Serving, path: str) -> None:
-    head, _, rest = path.rpartition("-")
-    wrong = f"{head}-{'0' * 32}.png"
-    assert rest
+    wrong = f"{path.rpartition('-')[0]}-{'0' * 32}.png"
 
     for each in (wrong, f"{FILES}x", f"{FILES}..%2f..%2fsecret", path.replace("-a0-", "-a1-")):
-        answer = await serving.http.get(each)
-        assert answer.status_code == 404
-        assert "no such file" in answer.text
+        assert (await serving.http.get(each)).status_code == 404
 
 
 async def test_a_file_that_the_task_does_not_have_is_none(serving: Serving, path: str) -> None:
     id = path.removeprefix(FILES)[:24]
-    # Signed, as a link of an earlier attempt with more files may be.
-    from safelight.links import Links, Target
-    from safelight.secrets import Vault
-
     links = Links(Vault.open(serving.app.settings.data))
     for what, number in (("a", 5), ("s", 0)):
         url = links.write("", Target(id, what, number), None)
@@ -182,19 +175,10 @@ async def test_a_deleted_task_takes_its_links_with_it(serving: Serving, path: st
     assert (await serving.http.get(path)).status_code == 404
 
 
-async def test_an_expired_task_takes_its_links_with_it(start_app: StartApp) -> None:
-    serving = await start_app()
-    path = await link(serving)
-    connection = serving.app.store
-    # Time is what the row says; nothing is swept yet.
-    id = path.removeprefix(FILES)[:24]
-    finished = (await serving.task(id)).finished
-    assert finished is not None
-
-    serving.app.settings.__dict__["retention_days"] = 1e-12  # less than the task is old
+async def test_an_expired_task_takes_its_links_with_it(serving: Serving, path: str) -> None:
+    await serving.age(path.removeprefix(FILES)[:24])  # nothing is swept yet
 
     assert (await serving.http.get(path)).status_code == 404
-    assert await connection.read(scripts.get_any(id)) is not None
 
 
 async def test_a_file_that_is_removed_just_now_is_none(serving: Serving, path: str) -> None:
@@ -232,14 +216,10 @@ async def test_what_was_uploaded_can_be_seen_too(serving: Serving) -> None:
 
 
 async def test_a_large_file_comes_whole_and_in_parts(start_app: StartApp) -> None:
-    from collections.abc import AsyncIterator
-
-    from safelight.engines import Event, File, Job
-
     data = bytes(range(256)) * 6000
 
     async def play(job: Job) -> AsyncIterator[Event]:
-        path: Path = job.folder / "film.mp4"
+        path = job.folder / "film.mp4"
         path.write_bytes(data)
         yield File(path=path, media_type="video/mp4")
 

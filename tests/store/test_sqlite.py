@@ -198,6 +198,45 @@ async def test_a_script_that_fails_to_read_raises_to_its_reader(store: SQLiteSto
     assert await store.read(scripts.list_keys()) == ()
 
 
+async def test_tasks_that_are_asked_for_together_are_read_together(store: SQLiteStore) -> None:
+    ids = [new_id(NOW + n, bytes(6)) for n in range(3)]
+    for id in ids:
+        await store.write(scripts.add(task(id), ""))
+    asked = [*ids, ids[0], "0" * 24]
+
+    found = await asyncio.gather(*(store.get(id, "alice", 0) for id in asked))
+
+    assert [one.id if one else None for one in found] == [*ids, ids[0], None]
+    assert await asyncio.gather(*(store.get(id, "bob", 0) for id in ids)) == [None] * 3
+
+
+async def test_a_caller_who_leaves_takes_nothing_from_the_others(store: SQLiteStore) -> None:
+    await store.write(scripts.add(task(), ""))
+    gone = asyncio.create_task(store.get(ID, "alice", 0))
+    stays = asyncio.create_task(store.get(ID, "alice", 0))
+    asyncio.get_running_loop().call_soon(gone.cancel)  # when both have asked, before they are read
+
+    assert await stays is not None
+    with pytest.raises(asyncio.CancelledError):
+        await gone
+
+
+async def test_what_cannot_be_read_is_told_to_all_who_asked(store: SQLiteStore, path: Path) -> None:
+    other = connect(path)
+    other.execute("alter table tasks rename to elsewhere")
+    other.close()
+    asked = [asyncio.create_task(store.get(ID, "alice", 0)) for _ in range(3)]
+    asyncio.get_running_loop().call_soon(asked[1].cancel)
+
+    outcomes = await asyncio.gather(*asked, return_exceptions=True)
+
+    assert [type(outcome) for outcome in outcomes] == [
+        apsw.SQLError,
+        asyncio.CancelledError,
+        apsw.SQLError,
+    ]
+
+
 async def test_close_writes_what_waits(path: Path) -> None:
     store, gate = SQLiteStore.open(path), threading.Event()
     first = asyncio.create_task(store.write(hold(gate)))
@@ -221,6 +260,12 @@ async def test_a_closed_store_writes_no_more(path: Path) -> None:
 
     with pytest.raises(StoreClosed):
         await store.write(key(0))
+    with pytest.raises(StoreClosed):
+        await store.read(scripts.list_keys())
+    with pytest.raises(StoreClosed):
+        await store.get(ID, "alice", 0)
+    with pytest.raises(StoreClosed):
+        store.version()
     await until(lambda: threading.active_count() <= threads)
 
 
@@ -287,6 +332,24 @@ async def test_all_of_a_task_is_read_after_a_restart(path: Path) -> None:
 
 
 # ---------------------------------------------------------------------------------- the schema
+
+
+def test_a_database_that_another_process_keeps_to_itself_is_waited_for(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("safelight.store.sqlite._BUSY_SECONDS", 0)
+    other = apsw.Connection(str(path))
+    other.execute("create table theirs (id)")
+    other.execute("begin exclusive")
+
+    with pytest.raises(apsw.BusyError):
+        connect(path)
+
+    releasing = threading.Timer(0.05, other.close)
+    monkeypatch.setattr("safelight.store.sqlite._BUSY_SECONDS", 10)
+    releasing.start()
+    connect(path).close()
+    releasing.join()
 
 
 def test_a_database_of_a_newer_version_is_left_alone(path: Path) -> None:

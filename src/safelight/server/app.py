@@ -225,10 +225,12 @@ class App:
 @asynccontextmanager
 async def open_keyring(settings: Settings) -> AsyncIterator[Keyring]:
     """The keys of a data folder, also while a server runs on it."""
-    settings.data.mkdir(parents=True, exist_ok=True)
+    _make_folder(settings.data)
     store = SQLiteStore.open(settings.data / _DATABASE)
     try:
-        yield Keyring(store, Vault.open(settings.data))
+        keyring = Keyring(store, Vault.open(settings.data))
+        await keyring.check()
+        yield keyring
     finally:
         await store.close()
 
@@ -289,6 +291,7 @@ async def serve(settings: Settings, told: Callable[[App, NewKey | None], None]) 
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stopped.set)
+        await app.keyring.check()
         key = await app.first_key()
         await app.start()
         http = Server(

@@ -55,6 +55,13 @@ class Keyring:
         """All keys, without their secrets."""
         return await self._store.read(scripts.list_keys())
 
+    async def check(self) -> None:
+        """Raise `WrongSecret` where the keys were made with another secret than this one."""
+        for row in await self.list():
+            found = await self._store.read(scripts.get_key(row.id))
+            if found is not None:
+                self._vault.decrypt(found[1])
+
     async def revoke(self, id: str) -> bool:
         """Revoke a key, at once; False where there is none to revoke."""
         revoked = await self._store.write(scripts.revoke_key(id, now_millis()))

@@ -72,6 +72,8 @@ class SQLiteStore:
     async def get(self, id: str, owner: str, oldest: int) -> Task | None:
         # Each call of SQLite gives up the interpreter lock, which costs more than the query: so
         # all tasks that are asked for in one turn of the loop are read in one.
+        if self._closed:
+            raise StoreClosed
         future: asyncio.Future[Task | None] = self._loop.create_future()
         if not self._asked:
             self._loop.call_soon(self._get_all)

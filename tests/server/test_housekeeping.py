@@ -1,0 +1,175 @@
+"""Housekeeping: what was left is taken up, what is old is swept."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from doubles import NOW, Serving, StartApp, picture, task, until, upload
+from safelight.engines import Event, Job, Progress
+from safelight.queue import Queue
+from safelight.server.housekeeping import Housekeeping
+from safelight.service import folder_of
+from safelight.store import scripts
+from safelight.task import FailureCode, Status, Submit, new_id
+
+IDS = [new_id(NOW + n, bytes(6)) for n in range(6)]
+RETENTION = 1000
+
+
+async def add(serving: Serving, *ids: str) -> None:
+    for id in ids:
+        await serving.app.store.write(scripts.add(task(id), ""))
+
+
+def keeper(serving: Serving) -> Housekeeping:
+    app = serving.app
+    return Housekeeping(app.store, app.blobs, app.queue, app.worker, RETENTION)
+
+
+@pytest.fixture
+async def idle(start_app: StartApp) -> Serving:
+    """An app whose workers do not run."""
+    return await start_app(start=False)
+
+
+# ------------------------------------------------------------------------------------- recover
+
+
+async def test_what_is_unfinished_is_queued_once(idle: Serving) -> None:
+    await add(idle, *IDS)
+    await idle.app.store.write(scripts.claim(IDS[0], "dead", NOW))  # runs nowhere any more
+    await idle.app.store.write(scripts.cancel(IDS[1], "alice", NOW))
+
+    assert await keeper(idle).recover() == 5
+    assert await keeper(idle).recover() == 0
+    assert [idle.app.queue.holds(id) for id in IDS] == [True, False, True, True, True, True]
+
+
+async def test_what_is_run_is_not_queued_again(start_app: StartApp) -> None:
+    began = asyncio.Event()
+
+    async def play(job: Job) -> AsyncIterator[Event]:
+        began.set()
+        await asyncio.sleep(60)
+        yield Progress(percent=1)
+
+    serving = await start_app(play)
+    id = await serving.create()
+    await began.wait()
+
+    assert await keeper(serving).recover() == 0
+
+    assert serving.app.worker.runs(id)
+    assert not serving.app.queue.holds(id)
+
+
+async def test_a_small_queue_is_filled_again_and_again_in_order(idle: Serving) -> None:
+    await add(idle, *IDS)
+    app, queue = idle.app, Queue(capacity=2)
+    house = Housekeeping(app.store, app.blobs, queue, app.worker, 10**9)
+    assert await house.recover() == 2
+    running = asyncio.create_task(queue.run(app.worker.run, 1))
+    keeping = asyncio.create_task(house.run())
+    await until(lambda: len(idle.engine.jobs) == len(IDS))
+    queue.stop()
+    await running
+    keeping.cancel()
+    await asyncio.wait([keeping])
+
+    assert [job.task.id for job in idle.engine.jobs] == IDS
+
+
+async def test_trouble_is_waited_out(idle: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("safelight.server.housekeeping._SECONDS", 0.01)
+    monkeypatch.setattr("safelight.server.housekeeping._PAUSE_SECONDS", 0.01)
+    calls = 0
+
+    async def broken(now: int) -> int:
+        nonlocal calls
+        calls += 1
+        raise OSError("no disk")
+
+    house = keeper(idle)
+    monkeypatch.setattr(house, "sweep", broken)
+    keeping = asyncio.create_task(house.run())
+    await until(lambda: calls >= 3)
+
+    assert not keeping.done()
+    keeping.cancel()
+    await asyncio.wait([keeping])
+
+
+# --------------------------------------------------------------------------------------- sweep
+
+
+async def end(serving: Serving, id: str, at: int) -> None:
+    app = serving.app
+    await app.blobs.put(f"{folder_of(id)}1-0.png", b"x")
+    claimed = await app.store.write(scripts.claim(id, "w", at))
+    assert claimed is not None
+    await app.store.write(scripts.upload(id, claimed.attempt, at))
+    assert await app.store.write(scripts.succeed(id, claimed.attempt, (), at))
+
+
+async def test_what_ended_long_ago_is_removed_with_its_files(idle: Serving) -> None:
+    await add(idle, *IDS)
+    for n, id in enumerate(IDS[:4]):
+        await end(idle, id, NOW + n)
+
+    swept = await keeper(idle).sweep(NOW + RETENTION + 1)
+
+    assert swept == 2
+    for n, id in enumerate(IDS):
+        there = n > 1
+        assert (await idle.app.store.read(scripts.get_any(id)) is not None) is there
+        if n < 4:
+            names = [path.name for path in (idle.app.settings.data / "files").rglob(id)]
+            assert bool(names) is there
+
+
+async def test_many_are_swept_in_batches(idle: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("safelight.server.housekeeping._BATCH", 2)
+    await add(idle, *IDS)
+    for id in IDS:
+        await idle.app.store.write(scripts.cancel(id, "alice", NOW))
+
+    assert await keeper(idle).sweep(NOW + RETENTION) == 6
+    assert await keeper(idle).sweep(NOW + RETENTION) == 0
+
+
+async def test_files_that_cannot_be_removed_keep_their_row(
+    idle: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await add(idle, IDS[0])
+    await end(idle, IDS[0], NOW)
+
+    async def broken(prefix: str) -> None:
+        raise OSError("no disk")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(idle.app.blobs, "remove", broken)
+        with pytest.raises(OSError, match="disk"):
+            await keeper(idle).sweep(NOW * 2)
+    assert await idle.app.store.read(scripts.get_any(IDS[0])) is not None
+
+    assert await keeper(idle).sweep(NOW * 2) == 1
+
+
+async def test_a_source_that_was_swept_is_told_to_who_uses_it(serving: Serving) -> None:
+    first = await serving.app.service.submit(
+        serving.key.id, "tensorslab", Submit(sources=(upload(picture()),))
+    )
+    await serving.ended(first.id)
+    url = (await serving.ask(first.id)).json()["data"]["images"][0]
+    await serving.age(first.id)
+    await serving.app.housekeeping.sweep(NOW * 2)
+
+    second = await serving.create(imageUrl=url)
+
+    ended = await serving.ended(second)
+    assert ended.status is Status.FAILED
+    assert ended.failure is not None
+    assert ended.failure.code is FailureCode.SOURCE_UNAVAILABLE

@@ -1,0 +1,792 @@
+"""The client: sends a submission once, waits without being a nuisance, downloads whole files."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from doubles import Serving, StartApp, names_in, picture
+from safelight import (
+    AsyncClient,
+    BadRequest,
+    Client,
+    InsufficientCredits,
+    Key,
+    NotFound,
+    RateLimited,
+    StillRunning,
+    SubmissionUnknown,
+    Unauthenticated,
+    Unavailable,
+    Unreachable,
+    Unsupported,
+    Upstream,
+)
+from safelight.dialects import named
+from safelight.task import Artifact, Kind, Status, Submit, Task
+
+ID = "0" * 24
+Answer = Callable[[httpx.Request], httpx.Response]
+
+
+class Server:
+    """A function as the network: answers from a list, and remembers what it was asked."""
+
+    def __init__(self, *answers: httpx.Response | Exception | Answer) -> None:
+        self.answers = list(answers)
+        self.requests: list[httpx.Request] = []
+        self.times: list[float] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        self.times.append(time.monotonic())
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer if isinstance(answer, httpx.Response) else answer(request)
+
+    def client(self, dialect: str = "tensorslab", **options: Any) -> AsyncClient:
+        asked = {"key": "sk-secret", "pace": 0.001, "per_second": 10_000.0, **options}
+        if dialect == "tencent" and "key" not in options:
+            asked["key"] = Key(id="AKID", secret="sk-secret")
+        transport = httpx.MockTransport(self)
+        return AsyncClient(dialect, "http://server", transport=transport, **asked)
+
+
+def accepted(id: str = ID) -> httpx.Response:
+    return httpx.Response(200, json={"code": 1000, "msg": "OK", "data": {"taskid": id}})
+
+
+def state(word: Any, **more: Any) -> httpx.Response:
+    data = {"taskid": ID, "image_status": word, "url": [], **more}
+    return httpx.Response(200, json={"code": 1000, "msg": "OK", "data": data})
+
+
+def refusal(status: int, code: int = 9999, retry_after: str | None = None) -> httpx.Response:
+    headers = {} if retry_after is None else {"retry-after": retry_after}
+    return httpx.Response(status, json={"code": code, "msg": "no"}, headers=headers)
+
+
+RUNS, DONE = state(2), state(3, url=["http://files/a.png"])
+SUBMIT = Submit(model="seedreamv4", prompt="a")
+
+
+@pytest.fixture
+async def no_haste(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pauses that a client makes, which are not made."""
+    pauses: list[float] = []
+    sleep = asyncio.sleep
+
+    async def noted(seconds: float) -> None:
+        pauses.append(seconds)
+        await sleep(0)
+
+    monkeypatch.setattr("safelight.client.asyncio.sleep", noted)
+    return pauses
+
+
+# -------------------------------------------------------------------------------------- submit
+
+
+async def test_a_submission_is_sent_with_the_key_and_the_host() -> None:
+    server = Server(accepted())
+    async with server.client() as client:
+        task = await client.submit(model="seedreamv4", prompt="a")
+
+    (request,) = server.requests
+    assert (task.id, task.status) == (ID, Status.QUEUED)
+    assert request.url == "http://server/v1/images/seedreamv4"
+    assert request.headers["authorization"] == "Bearer sk-secret"
+    assert request.headers["host"] == "server"
+    assert b"a lighthouse" not in request.content
+
+
+async def test_words_win_over_the_submission_they_are_given_with() -> None:
+    server = Server(accepted())
+    async with server.client() as client:
+        task = await client.submit(SUBMIT, prompt="b")
+
+    assert task.submit.prompt == "b"
+    assert b"\r\n\r\nb\r\n" in server.requests[0].content
+
+
+async def test_an_idempotency_key_is_sent_as_a_header() -> None:
+    server = Server(accepted())
+    async with server.client() as client:
+        await client.submit(SUBMIT, idempotency_key="once")
+
+    assert server.requests[0].headers["idempotency-key"] == "once"
+
+
+LOST = [
+    httpx.ReadTimeout("no answer"),
+    httpx.ReadError("reset"),
+    httpx.WriteError("broken pipe"),
+    httpx.WriteTimeout("slow"),
+    httpx.RemoteProtocolError("nonsense"),
+    httpx.CloseError("closed"),
+    httpx.DecodingError("bad gzip"),
+    httpx.Response(200, content=b"<html>"),
+    httpx.Response(200, json={"code": 1000}),
+    httpx.Response(200, json={"code": 1000, "data": {"taskid": 5}}),
+    httpx.Response(200, json=[]),
+    httpx.Response(500, content=b"oops"),
+    httpx.Response(502, content=b"<html>Bad gateway"),
+    httpx.Response(504, content=b""),
+    httpx.Response(524, content=b""),
+]
+
+
+@pytest.mark.parametrize("answer", LOST, ids=repr)
+async def test_a_lost_answer_is_never_sent_again(answer: Any) -> None:
+    server = Server(answer)
+    async with server.client() as client:
+        with pytest.raises(SubmissionUnknown, match="may have been accepted"):
+            await client.submit(SUBMIT)
+
+    assert len(server.requests) == 1
+
+
+NOT_SENT = [
+    httpx.ConnectError("refused"),
+    httpx.ConnectTimeout("no way"),
+    httpx.PoolTimeout("too many"),
+]
+
+
+@pytest.mark.parametrize("problem", NOT_SENT, ids=repr)
+async def test_what_was_not_sent_is_only_unreachable(problem: Exception) -> None:
+    server = Server(problem)
+    async with server.client() as client:
+        with pytest.raises(Unreachable) as told:
+            await client.submit(SUBMIT)
+
+    assert type(told.value) is Unreachable
+    assert len(server.requests) == 1
+
+
+REFUSED = [
+    (refusal(200), BadRequest),
+    (refusal(200, code=9000), InsufficientCredits),
+    (refusal(401), Unauthenticated),
+    (refusal(429, retry_after="3"), RateLimited),
+    (refusal(503), Unavailable),
+]
+
+
+@pytest.mark.parametrize(("answer", "fault"), REFUSED)
+async def test_a_refusal_is_told_as_what_it_is(
+    answer: httpx.Response, fault: type[Exception]
+) -> None:
+    server = Server(answer)
+    async with server.client() as client:
+        with pytest.raises(fault):
+            await client.submit(SUBMIT)
+
+    assert len(server.requests) == 1
+
+
+async def test_what_the_wire_cannot_say_is_not_sent() -> None:
+    server = Server(accepted())
+    async with server.client() as client:
+        with pytest.raises(Unsupported):
+            await client.submit(SUBMIT, negative="rain")
+        with pytest.raises(Unsupported):
+            await client.list()
+        with pytest.raises(Unsupported):
+            await client.models()
+        with pytest.raises(Unsupported):
+            await client.cancel(ID)
+
+    assert server.requests == []
+
+
+async def test_an_address_that_is_none_is_unreachable() -> None:
+    async with AsyncClient("tensorslab", "ftp://server", "sk-secret") as client:
+        with pytest.raises(Unreachable) as told:
+            await client.submit(SUBMIT)
+    assert type(told.value) is Unreachable
+
+
+async def test_nobody_there_is_unreachable(unused_tcp_port: int) -> None:
+    url = f"http://127.0.0.1:{unused_tcp_port}"
+    async with AsyncClient("tensorslab", url, "sk-secret") as client:
+        with pytest.raises(Unreachable) as told:
+            await client.submit(SUBMIT)
+    assert type(told.value) is Unreachable
+    assert url in told.value.message
+
+
+async def test_a_connection_that_breaks_is_a_lost_answer() -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with AsyncClient("tensorslab", url, "sk-secret") as client:
+            with pytest.raises(SubmissionUnknown):
+                await client.submit(SUBMIT)
+
+
+# ---------------------------------------------------------------------------------------- keys
+
+
+async def test_a_key_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Server(RUNS)
+    monkeypatch.setenv("TENSORSLAB_API_KEY", "sk-from-there")
+    async with server.client(key=None) as client:
+        await client.fetch(ID)
+
+    assert server.requests[0].headers["authorization"] == "Bearer sk-from-there"
+
+
+async def test_without_a_key_nothing_is_sent() -> None:
+    for dialect, key in (("tensorslab", None), ("tensorslab", ""), ("tencent", "alone")):
+        server = Server(RUNS)
+        async with server.client(dialect, key=key) as client:
+            with pytest.raises(Unauthenticated, match=r"no key: set [A-Z]") as told:
+                await client.fetch(ID)
+        assert told.value.reason == "missing"
+        assert server.requests == []
+
+
+async def test_tencents_pair_is_an_id_and_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = named("tencent").key_variables[0], named("tencent").key_variables[-1]
+    server = Server(httpx.Response(200, json={"Response": {"RequestId": "x", "TaskId": ID}}))
+
+    async def credential(key: Any) -> str:
+        async with server.client("tencent", key=key) as client:
+            with pytest.raises(Exception, match=r".*"):
+                await client.fetch(ID)
+                raise AssertionError
+        return server.requests[-1].headers["authorization"].partition("/")[0]
+
+    assert (await credential(Key(id="AKID1", secret="s"))).endswith("Credential=AKID1")
+    assert (await credential("AKID2:s")).endswith("Credential=AKID2")
+    monkeypatch.setenv(first, "AKID3")
+    monkeypatch.setenv(second, "s")
+    assert (await credential(None)).endswith("Credential=AKID3")
+
+
+async def test_a_secret_is_in_no_message() -> None:
+    for answer in (httpx.ReadError("reset"), httpx.Response(200, content=b"<html>"), refusal(401)):
+        async with Server(answer).client() as client:
+            with pytest.raises(Exception, match=r".*") as told:
+                await client.fetch(ID)
+        assert "sk-secret" not in str(told.value)
+
+
+# ---------------------------------------------------------------------------------------- wait
+
+
+async def test_a_wait_ends_with_the_task_whatever_the_end() -> None:
+    for end, status in ((DONE, Status.SUCCEEDED), (state(4, error_message="x"), Status.FAILED)):
+        server = Server(state(1), RUNS, RUNS, end)
+        async with server.client() as client:
+            task = await client.wait(ID)
+        assert task.status is status
+        assert len(server.requests) == 4
+
+
+async def test_every_change_is_told_once() -> None:
+    server = Server(state(1), state(1), RUNS, state(2, width=5), DONE)
+    seen: list[Status] = []
+    async with server.client() as client:
+        await client.wait(ID, on_progress=lambda task: seen.append(task.status))
+
+    assert seen == [Status.QUEUED, Status.RUNNING, Status.SUCCEEDED]
+
+
+async def test_a_word_that_nobody_knows_is_no_end() -> None:
+    server = Server(state("almost"), state(None), state(99), DONE)
+    async with server.client() as client:
+        assert (await client.wait(ID)).status is Status.SUCCEEDED
+
+
+async def test_a_task_is_asked_for_in_its_own_kind() -> None:
+    film = httpx.Response(
+        200, json={"code": 1000, "data": {"taskid": ID, "task_status": 3, "url": ["http://f"]}}
+    )
+    server = Server(film)
+    async with server.client() as client:
+        await client.wait(Task(id=ID, status=Status.QUEUED, submit=Submit(kind=Kind.VIDEO)))
+        await client.wait(ID, kind=Kind.VIDEO)
+        await client.fetch(ID, Kind.VIDEO)
+
+    assert {request.url.path for request in server.requests} == {"/v1/video/infobytaskid"}
+
+
+PASSING = [
+    httpx.ConnectError("refused"),
+    httpx.ReadTimeout("slow"),
+    httpx.RemoteProtocolError("nonsense"),
+    httpx.DecodingError("bad gzip"),
+    refusal(429),
+    refusal(500),
+    refusal(503),
+    httpx.Response(502, content=b"<html>"),
+    httpx.Response(200, content=b"not json"),
+    httpx.Response(200, json={"code": 1000}),
+    httpx.Response(200, json={"code": "1000", "data": []}),
+    httpx.Response(302, headers={"location": "http://elsewhere"}),
+]
+
+
+@pytest.mark.parametrize("answer", PASSING, ids=repr)
+async def test_trouble_is_waited_out(answer: Any, no_haste: list[float]) -> None:
+    server = Server(RUNS, answer, answer, DONE)
+    async with server.client() as client:
+        assert (await client.wait(ID)).status is Status.SUCCEEDED
+
+    assert len(server.requests) == 4
+
+
+@pytest.mark.parametrize(
+    ("answer", "fault"),
+    [
+        (refusal(404), NotFound),
+        (refusal(401), Unauthenticated),
+        (refusal(400), BadRequest),
+        (refusal(200), BadRequest),
+    ],
+)
+async def test_what_will_not_pass_stops_the_wait_at_once(
+    answer: httpx.Response, fault: type[Exception]
+) -> None:
+    server = Server(RUNS, answer)
+    async with server.client() as client:
+        with pytest.raises(fault):
+            await client.wait(ID)
+
+    assert len(server.requests) == 2
+
+
+async def test_a_wait_that_is_too_long_says_by_which_id_to_go_on() -> None:
+    server = Server(RUNS)
+    async with server.client() as client:
+        with pytest.raises(StillRunning) as told:
+            await client.wait(ID, timeout=0.05)
+        assert told.value.task_id == ID
+        assert ID in told.value.message
+        server.answers = [DONE]
+        assert (await client.wait(told.value.task_id)).status is Status.SUCCEEDED
+
+
+async def test_a_timeout_of_somebody_elses_is_not_ours() -> None:
+    def broken(task: Task) -> None:
+        raise TimeoutError("in the caller's own")
+
+    async with Server(RUNS).client() as client:
+        with pytest.raises(TimeoutError, match="own"):
+            await client.wait(ID, on_progress=broken)
+
+
+async def test_a_request_that_hangs_does_not_outlast_the_wait() -> None:
+    class Hanging(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            await asyncio.sleep(60)
+            raise AssertionError
+
+    async with AsyncClient("tensorslab", "http://x", "k", transport=Hanging()) as client:
+        with pytest.raises(StillRunning):
+            await client.wait(ID, timeout=0.05)
+
+
+# --------------------------------------------------------------------------------------- pacing
+
+
+async def test_pauses_grow_up_to_a_bound(no_haste: list[float]) -> None:
+    server = Server(*[RUNS] * 30, DONE)
+    async with server.client(pace=1.0) as client:
+        await client.wait(ID, timeout=None)
+
+    assert len(no_haste) == 30
+    assert 0.8 <= no_haste[0] <= 1.2
+    assert 0.8 * 1.25**4 <= no_haste[4] <= 1.2 * 1.25**4
+    assert all(8 <= pause <= 12 for pause in no_haste[-5:])
+    assert len({round(pause, 6) for pause in no_haste[-5:]}) > 1  # out of step
+
+
+async def test_a_pace_that_is_slower_than_the_bound_is_kept(no_haste: list[float]) -> None:
+    server = Server(*[RUNS] * 5, DONE)
+    async with server.client(pace=60.0) as client:
+        await client.wait(ID, timeout=None)
+
+    assert all(48 <= pause <= 72 for pause in no_haste)
+
+
+async def test_after_trouble_pauses_double_and_start_anew(no_haste: list[float]) -> None:
+    server = Server(*[refusal(503)] * 8, RUNS, refusal(503), DONE)
+    async with server.client(pace=1.0) as client:
+        await client.wait(ID, timeout=None)
+
+    for n, pause in enumerate(no_haste[:8]):
+        backoff = min(30, 2**n)
+        assert 0.8 * backoff <= pause <= 1.2 * backoff
+    assert no_haste[9] <= 1.2
+
+
+@pytest.mark.parametrize(("asked", "least"), [("7", 7), ("0.5", 0.8), ("soon", 0.8), ("-5", 0.8)])
+async def test_a_service_that_asks_for_a_pause_gets_it(
+    no_haste: list[float], asked: str, least: float
+) -> None:
+    server = Server(refusal(429, retry_after=asked), DONE)
+    async with server.client(pace=1.0) as client:
+        await client.wait(ID, timeout=None)
+
+    (pause,) = no_haste
+    assert least <= pause <= max(least, 1.2)
+
+
+async def test_many_waits_share_one_rate() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        # Each task is done when it is asked for the second time.
+        id = json.loads(request.content)["taskid"]
+        seen = sum(id.encode() in earlier.content for earlier in server.requests)
+        return state(3 if seen > 1 else 2)
+
+    server = Server(answer)
+    async with server.client(per_second=100) as client:
+        await asyncio.gather(*(client.wait(f"{n:024x}") for n in range(25)))
+
+    assert len(server.requests) == 50
+    assert server.times[-1] - server.times[0] >= 0.47
+
+
+async def test_the_rate_is_the_dialects_where_none_is_given(no_haste: list[float]) -> None:
+    server = Server(RUNS)
+    transport = httpx.MockTransport(server)
+    dialect = named("tensorslab")
+    async with AsyncClient(dialect, "http://x", "k", pace=0.0, transport=transport) as client:
+        tasks = [asyncio.create_task(client.wait(ID)) for _ in range(3)]
+        while len(no_haste) < 2:  # noqa: ASYNC110 - until two have had to wait
+            await asyncio.sleep(0)
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+    waits = [pause for pause in no_haste if pause]
+    assert waits[0] == pytest.approx(1 / dialect.polls_per_second, abs=0.05)
+
+
+# ------------------------------------------------------------------------------------- download
+
+
+def done(*urls: str, id: str = ID) -> Task:
+    return Task(id=id, status=Status.SUCCEEDED, artifacts=tuple(Artifact(url=url) for url in urls))
+
+
+def png(request: httpx.Request) -> httpx.Response:
+    return httpx.Response(200, content=picture(), headers={"content-type": "image/png"})
+
+
+async def test_files_are_saved_by_the_id_and_their_type(tmp_path: Path) -> None:
+    server = Server(png)
+    async with server.client() as client:
+        paths = await client.download(done("http://files/a", "http://files/b.jpg?x=1"), tmp_path)
+
+    assert [path.name for path in paths] == [f"{ID}-0.png", f"{ID}-1.png"]
+    assert all(path.read_bytes() == picture() for path in paths)
+    assert names_in(tmp_path) == [f"{ID}-0.png", f"{ID}-1.png"]
+
+
+async def test_the_key_does_not_go_to_where_the_files_are(tmp_path: Path) -> None:
+    moved = httpx.Response(302, headers={"location": "http://elsewhere/a.png"})
+    server = Server(moved, png)
+    async with server.client() as client:
+        await client.download(done("http://server/a.png"), tmp_path)
+
+    assert [request.url.host for request in server.requests] == ["server", "elsewhere"]
+    for request in server.requests:
+        assert "authorization" not in request.headers
+        assert "x-api-key" not in request.headers
+        assert b"sk-secret" not in request.content
+
+
+@pytest.mark.parametrize(
+    ("media_type", "path", "suffix"),
+    [
+        ("video/mp4; charset=x", "/a", ".mp4"),
+        ("application/octet-stream", "/a.webp", ".webp"),
+        ("", "/a.webp", ".webp"),
+        ("application/octet-stream", "/a", ""),
+        ("application/octet-stream", "/a.%2e%2e%2fx", ""),
+        ("nobody/knows", "/a.b/c", ""),
+        ("", f"/a.{'x' * 300}", ""),
+    ],
+)
+async def test_a_suffix_is_the_types_or_the_addresss(
+    tmp_path: Path, media_type: str, path: str, suffix: str
+) -> None:
+    server = Server(httpx.Response(200, content=b"x", headers={"content-type": media_type}))
+    async with server.client() as client:
+        (saved,) = await client.download(done(f"http://files{path}"), tmp_path)
+
+    assert saved == tmp_path / f"{ID}-0{suffix}"
+
+
+@pytest.mark.parametrize("id", ["../../evil", "/etc/passwd", "a/b", "..", "a\x00b"])
+async def test_an_id_is_no_path(tmp_path: Path, id: str) -> None:
+    async with Server(png).client() as client:
+        (saved,) = await client.download(done("http://files/a", id=id), tmp_path / "out")
+
+    assert saved.parent == tmp_path / "out"
+    assert names_in(tmp_path) == ["out"]
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        httpx.ReadError("reset"),
+        httpx.ConnectError("refused"),
+        httpx.Response(503),
+        httpx.Response(429),
+        httpx.Response(403),
+    ],
+    ids=repr,
+)
+async def test_a_download_is_tried_again(
+    tmp_path: Path, trouble: Any, no_haste: list[float]
+) -> None:
+    server = Server(trouble, trouble, png)
+    async with server.client() as client:
+        (saved,) = await client.download(done("http://files/a"), tmp_path)
+
+    assert saved.read_bytes() == picture()
+    assert len(no_haste) == 2
+
+
+async def test_a_download_is_not_tried_for_ever(tmp_path: Path, no_haste: list[float]) -> None:
+    server = Server(httpx.ReadError("reset"))
+    async with server.client() as client:
+        with pytest.raises(Unreachable):
+            await client.download(done("http://files/a"), tmp_path)
+
+    assert len(server.requests) == 4
+    assert names_in(tmp_path) == []
+
+
+async def test_a_file_that_is_gone_is_told_at_once(tmp_path: Path) -> None:
+    for status in (404, 410):
+        server = Server(httpx.Response(status))
+        async with server.client() as client:
+            with pytest.raises(NotFound):
+                await client.download(done("http://files/a"), tmp_path)
+        assert len(server.requests) == 1
+
+
+async def test_redirects_without_an_end_are_told(tmp_path: Path, no_haste: list[float]) -> None:
+    server = Server(httpx.Response(302, headers={"location": "http://files/a"}))
+    async with server.client() as client:
+        with pytest.raises(Unreachable):
+            await client.download(done("http://files/a"), tmp_path)
+
+
+async def test_a_file_that_breaks_off_has_no_name(tmp_path: Path, no_haste: list[float]) -> None:
+    class Half(httpx.AsyncByteStream):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            yield b"half"
+            names.append(names_in(tmp_path))
+            raise httpx.ReadError("reset")
+
+    names: list[list[str]] = []
+    server = Server(lambda request: httpx.Response(200, stream=Half()))
+    async with server.client() as client:
+        with pytest.raises(Unreachable, match="whole"):
+            await client.download(done("http://files/a.png"), tmp_path)
+
+    assert names == [[f"{ID}-0.part"]] * 4
+    assert names_in(tmp_path) == []
+
+
+async def test_a_download_that_is_cancelled_leaves_nothing(tmp_path: Path) -> None:
+    began = asyncio.Event()
+
+    class Slow(httpx.AsyncByteStream):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            yield b"half"
+            began.set()
+            await asyncio.sleep(60)
+
+    server = Server(lambda request: httpx.Response(200, stream=Slow()))
+    async with server.client() as client:
+        saving = asyncio.create_task(client.download(done("http://files/a.png"), tmp_path))
+        await began.wait()
+        saving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await saving
+
+    assert names_in(tmp_path) == []
+
+
+async def test_a_file_in_the_answer_itself_is_saved(tmp_path: Path) -> None:
+    async with Server(png).client() as client:
+        (saved,) = await client.download(done("data:image/png;base64,eHl6"), tmp_path)
+        assert (saved.name, saved.read_bytes()) == (f"{ID}-0.png", b"xyz")
+        with pytest.raises(Upstream):
+            await client.download(done("data:image/png;base64,!"), tmp_path)
+
+
+async def test_a_success_without_files_is_nonsense(tmp_path: Path) -> None:
+    async with Server(png).client() as client:
+        with pytest.raises(Upstream, match="no file"):
+            await client.download(done(), tmp_path)
+        assert await client.download(Task(id=ID, status=Status.RUNNING), tmp_path) == []
+
+
+# ------------------------------------------------------------------------------- the other words
+
+
+async def test_delete_tells_what_is_gone() -> None:
+    server = Server(httpx.Response(200, json={"code": 1000, "data": {"status": "Success"}}))
+    async with server.client() as client:
+        assert await client.delete(ID, Task(id="1" * 24, status=Status.FAILED)) == (ID, "1" * 24)
+        assert await client.delete(ID, kind=Kind.VIDEO) == (ID,)
+
+    assert [request.url.path for request in server.requests] == [
+        "/v1/images/deleteimagestask",
+        "/v1/video/deletevideotask",
+    ]
+
+
+async def test_a_task_is_cancelled_listed_and_deleted_over_the_app(
+    start_app: StartApp,
+) -> None:
+    serving = await start_app(start=False)
+    # The dialects that have these words, each asked for what it can.
+    done_by = set()
+    for dialect in serving.app.dialects:
+        async with serving.client(dialect.name) as client:
+            for word in ("list", "models", "cancel"):
+                id = await serving.create()
+                try:
+                    if word == "list":
+                        assert (await client.list(limit=5)).tasks
+                    elif word == "models":
+                        assert (await client.models()).models
+                    else:
+                        await client.cancel(id)
+                        assert (await serving.task(id)).status is Status.CANCELED
+                except Unsupported:
+                    continue
+                done_by.add(word)
+
+    assert {"list", "models"} <= done_by
+
+
+async def test_the_ways_of_all_dialects_lead_through_the_app(serving: Serving) -> None:
+    id = await serving.create()
+    await serving.ended(id)
+    for dialect in serving.app.dialects:
+        async with serving.client(dialect.name) as client:
+            assert (await client.wait(id, 5, kind=Kind.IMAGE)).status is Status.SUCCEEDED
+            with pytest.raises(NotFound):
+                await client.wait(ID, 5)
+
+
+# ------------------------------------------------------------------------------- the sync face
+
+
+@contextmanager
+def sync(server: Server, **options: Any) -> Iterator[Client]:
+    asked = {"pace": 0.001, "per_second": 10_000.0, **options}
+    transport = httpx.MockTransport(server)
+    with Client("tensorslab", "http://server", "sk-secret", transport=transport, **asked) as client:
+        yield client
+
+
+def test_the_sync_face_has_the_same_words(tmp_path: Path) -> None:
+    deleted = httpx.Response(200, json={"code": 1000, "data": {"status": "Success"}})
+    server = Server(accepted(), RUNS, DONE, png, deleted)
+    seen: list[Status] = []
+    with sync(server) as client:
+        task = client.submit(model="seedreamv4", prompt="a")
+        assert client.fetch(task).status is Status.RUNNING
+        ended = client.wait(task, on_progress=lambda state: seen.append(state.status))
+        (saved,) = client.download(ended, tmp_path)
+        assert client.delete(task) == (ID,)
+        for word in (client.list, client.models, lambda: client.cancel(ID)):
+            with pytest.raises(Unsupported):
+                word()
+
+    assert saved.read_bytes() == picture()
+    assert seen == [Status.SUCCEEDED]
+
+
+def test_faults_come_through_the_sync_face() -> None:
+    with sync(Server(httpx.ReadError("reset"))) as client, pytest.raises(SubmissionUnknown):
+        client.submit(SUBMIT)
+    with sync(Server(RUNS)) as client, pytest.raises(StillRunning):
+        client.wait(ID, timeout=0.05)
+
+
+def test_a_sync_client_ends_its_thread_and_may_be_closed_twice() -> None:
+    threads = threading.active_count()
+    client = Client("tensorslab", "http://server", "k", transport=httpx.MockTransport(Server(RUNS)))
+    assert client.fetch(ID).id == ID
+    client.close()
+    client.close()
+
+    assert threading.active_count() == threads
+
+
+def test_a_client_of_no_dialect_leaves_no_thread() -> None:
+    threads = threading.active_count()
+
+    with pytest.raises(LookupError, match="esperanto"):
+        Client("esperanto")
+
+    assert threading.active_count() == threads
+
+
+def test_an_interrupted_wait_does_not_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As Ctrl-C does: the caller's thread is interrupted while it waits for the client's.
+    server, result = Server(RUNS), Future.result
+
+    def interrupted(self: Future[Any], timeout: float | None = None) -> Any:
+        monkeypatch.setattr(Future, "result", result)
+        while not server.requests:
+            time.sleep(0.001)
+        raise KeyboardInterrupt
+
+    with sync(server) as client:
+        monkeypatch.setattr(Future, "result", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            client.wait(ID, timeout=None)
+        began = time.monotonic()
+
+    assert time.monotonic() - began < 5
+
+
+def test_many_threads_may_share_one_client() -> None:
+    server = Server(RUNS)
+    with sync(server) as client:
+        threads = [threading.Thread(target=client.fetch, args=(ID,)) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    assert len(server.requests) == 8
+
+
+def test_an_address_may_carry_a_path_and_a_password() -> None:
+    server = Server(RUNS)
+    transport = httpx.MockTransport(server)
+    with Client("tensorslab", "http://u:p@server/base/", "k", transport=transport) as client:
+        client.fetch(ID)
+
+    (request,) = server.requests
+    assert request.url.path == "/base/v1/images/infobytaskid"
+    assert request.headers["host"] == "server"
