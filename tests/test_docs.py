@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
-import cyclopts
 import pytest
 
 import documents
@@ -121,11 +120,6 @@ def test_the_made_parts_are_up_to_date(page: Path) -> None:
 
 def _other_cyclopts(page: Path) -> bool:
     return f"made: help with cyclopts {version('cyclopts')} " not in page.read_text("utf-8")
-
-
-def test_help_is_asked_of_a_command_that_there_is() -> None:
-    with pytest.raises(cyclopts.CycloptsError):
-        documents.cli.app(["nonsense"], exit_on_error=False, print_error=False)
 
 
 # -------------------------------------------------------------------------------------- it leads on

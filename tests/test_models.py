@@ -90,3 +90,10 @@ def test_every_model_may_be_one_engines() -> None:
     engine = Player()
 
     assert models_of(engine).find(Submit(operations=(Operation(name="x"),))).engine is engine
+
+
+def test_a_wildcard_does_not_mean_processing_but_its_name_does() -> None:
+    processing = Submit(model="process-image", operations=(Operation(name="x"),))
+
+    assert ModelMap((rule("*"),), ENGINES).find(processing).engine is PROCESSING
+    assert ModelMap((rule("process-image", a=1),), ENGINES).find(processing) == (MAKING, {"a": 1})

@@ -70,6 +70,11 @@ class Blobs:
             except FileNotFoundError:  # somebody else removes them too: see what is left
                 await asyncio.sleep(0)
 
+    async def folders(self, prefix: str) -> list[str]:
+        """The names of the folders in the one that `prefix` names, which ends in a slash."""
+        found = await obstore.list_with_delimiter_async(self._store, prefix=prefix)
+        return [name.rstrip("/").rpartition("/")[2] for name in found["common_prefixes"]]
+
     async def check(self) -> None:
         """Raise where the store does not answer."""
         async for _ in obstore.list(self._store, prefix="no/such/task"):

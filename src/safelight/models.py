@@ -54,9 +54,14 @@ class ModelMap:
         return cls(rules, built)
 
     def find(self, submit: Submit) -> Place:
-        """Where `submit` runs. Raises `UnknownModel`."""
+        """Where `submit` runs. Raises `UnknownModel`.
+
+        Image processing names no model of its own accord, so a wildcard does not mean it: only a
+        rule with its very name does.
+        """
         for rule in self._rules:
-            if fnmatchcase(submit.model, rule.name):
+            named = rule.name == submit.model
+            if named or (not submit.operations and fnmatchcase(submit.model, rule.name)):
                 return Place(self._engines[rule.engine], rule.options)
         if submit.operations:
             return Place(self._engines[_PROCESSING], {})

@@ -44,6 +44,7 @@ from safelight.task import (
 )
 
 _PICTURES = frozenset({Role.IMAGE, Role.FIRST_FRAME, Role.LAST_FRAME, Role.MASK})
+TASKS = "tasks/"  # where the blobs of all tasks are
 _MOST_SOURCES = 16
 _MOST_IN_A_LIST = 1000
 
@@ -55,7 +56,7 @@ def now_millis() -> int:
 
 def folder_of(task_id: str) -> str:
     """Where the blobs of a task are: the beginning of all their names."""
-    return f"tasks/{task_id}/"
+    return f"{TASKS}{task_id}/"
 
 
 class Service:

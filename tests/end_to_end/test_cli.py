@@ -215,12 +215,13 @@ def test_nobody_home_and_nobody_known(server: Running) -> None:
     assert "cannot be reached" in nowhere.stderr
     wrong = run(server, "show", "0" * 24, "--key", "sk-wrong")
     assert wrong.returncode == FAILED
-    keyless = subprocess.run(
-        program("show", "0" * 24, "--url", server.url),
-        capture_output=True, text=True, timeout=START_SECONDS, env=environment(),
-    )  # fmt: skip
-    assert keyless.returncode == USAGE
-    assert "TENSORSLAB_API_KEY" in keyless.stderr
+    for command in ("show", "wait"):
+        keyless = subprocess.run(
+            program(command, "0" * 24, "--url", server.url),
+            capture_output=True, text=True, timeout=START_SECONDS, env=environment(),
+        )  # fmt: skip
+        assert keyless.returncode == USAGE
+        assert "TENSORSLAB_API_KEY" in keyless.stderr
 
 
 # -------------------------------------------------------------------------------- catalogues

@@ -173,3 +173,23 @@ async def test_a_source_that_was_swept_is_told_to_who_uses_it(serving: Serving) 
     assert ended.status is Status.FAILED
     assert ended.failure is not None
     assert ended.failure.code is FailureCode.SOURCE_UNAVAILABLE
+
+
+# ------------------------------------------------------------------------------------- orphans
+
+
+async def test_files_without_a_task_are_removed_when_they_are_an_hour_old(idle: Serving) -> None:
+    hour = 3_600_000
+    app, house = idle.app, keeper(idle)
+    young = new_id(NOW - hour + 1, bytes(6))
+    orphan, kept = new_id(NOW - hour - 2, bytes(6)), new_id(NOW - hour - 1, bytes(6))
+    for id in (young, orphan, kept):
+        await app.blobs.put(f"{folder_of(id)}source-0", b"x")
+    await add(idle, kept)
+
+    assert await house.sweep_orphans(NOW) == 1
+
+    assert sorted(await app.blobs.folders("tasks/")) == sorted([young, kept])
+    assert await house.sweep_orphans(NOW + hour - 1) == 0  # looked not an hour ago
+    assert await house.sweep_orphans(NOW + hour) == 1
+    assert await app.blobs.folders("tasks/") == [kept]

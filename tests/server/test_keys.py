@@ -157,3 +157,15 @@ async def test_the_keys_of_another_installation_are_told(store: SQLiteStore) -> 
 
     with pytest.raises(WrongSecret):
         await Keyring(store, Vault(b"another")).identify(Credential(id=made.id))
+
+
+async def test_the_keys_of_another_installation_are_told_at_the_start(store: SQLiteStore) -> None:
+    ours, another = Keyring(store, Vault(b"secret")), Keyring(store, Vault(b"another"))
+    await another.check()  # there is none yet
+    made = await ours.create("laptop")
+
+    await ours.check()
+    with pytest.raises(WrongSecret):
+        await another.check()
+    await ours.revoke(made.id)
+    await another.check()

@@ -201,7 +201,8 @@ def _read_process(values: Mapping[str, Any]) -> Submit:
     return Submit(
         model=PROCESS_IMAGE,
         sources=_read_input(values, operations),
-        operations=operations,
+        # Without an ImageTask the picture is written again as it is, as another format perhaps.
+        operations=operations or (Operation(name="encode"),),
         extra={name: _without_secrets(values[name]) for name in names if name in values},
     )
 

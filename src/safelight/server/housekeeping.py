@@ -9,8 +9,9 @@ import structlog
 
 from safelight.blobs import Blobs
 from safelight.queue import Queue
-from safelight.service import folder_of, now_millis
+from safelight.service import TASKS, folder_of, now_millis
 from safelight.store import Store, scripts
+from safelight.task import new_id
 from safelight.worker import Worker
 
 _log = structlog.get_logger("safelight.housekeeping")
@@ -18,6 +19,8 @@ _log = structlog.get_logger("safelight.housekeeping")
 _SECONDS = 60.0
 _PAUSE_SECONDS = 1.0
 _BATCH = 500
+# A request that is being accepted keeps its sources a moment before its task is there.
+_ACCEPTING = 3_600_000
 
 
 class Housekeeping:
@@ -31,6 +34,7 @@ class Housekeeping:
         self._queue = queue
         self._worker = worker
         self._retention = retention
+        self._looked_until = 0
 
     async def run(self) -> None:
         """Do all of it once a minute, and fill the queue when it wants, until cancelled."""
@@ -41,6 +45,7 @@ class Housekeeping:
             try:
                 await self.recover()
                 await self.sweep(now_millis())
+                await self.sweep_orphans(now_millis())
             except Exception:
                 _log.exception("housekeeping_failed")
                 await asyncio.sleep(_PAUSE_SECONDS)
@@ -77,4 +82,25 @@ class Housekeeping:
             count += len(ids)
         if count:
             _log.info("swept", tasks=count)
+        return count
+
+    async def sweep_orphans(self, now: int) -> int:
+        """Remove files whose task was never accepted, or is gone; returns of how many tasks.
+
+        A crash can leave them: between an upload and its task, or between a task and its files.
+        Looked at are the tasks that became an hour old since the last look: their ids say when.
+        """
+        until = now - _ACCEPTING
+        if until - self._looked_until < _ACCEPTING:
+            return 0
+        first, last = (new_id(max(0, millis), bytes(6)) for millis in (self._looked_until, until))
+        count = 0
+        for id in await self._blobs.folders(TASKS):
+            if first <= id < last and await self._store.read(scripts.get_any(id)) is None:
+                await self._blobs.remove(folder_of(id))
+                count += 1
+            await asyncio.sleep(0)
+        self._looked_until = until
+        if count:
+            _log.info("swept_orphans", tasks=count)
         return count
