@@ -110,12 +110,12 @@ def serve(
 def _opening() -> Iterator[None]:
     """Turn what may keep a server or a data folder from opening into `CannotOpen`."""
     from safelight.secrets import WrongSecret
-    from safelight.server.app import AddressInUse, DataInUse
+    from safelight.server.app import AddressInUse, Broken, DataInUse
     from safelight.store import SchemaTooNew
 
     try:
         yield
-    except (AddressInUse, DataInUse, SchemaTooNew, WrongSecret, OSError) as problem:
+    except (AddressInUse, Broken, DataInUse, SchemaTooNew, WrongSecret, OSError) as problem:
         raise CannotOpen(str(problem)) from None
 
 

@@ -74,6 +74,8 @@ class ModelMap:
         cards = [card for card in self._cards() if asked.kind in (None, card.kind)]
         if asked.editing:
             cards = [card for card in cards if card.max_sources]
+        else:
+            cards = [card for card in cards if not card.needs_source]
         return Catalogue(models=tuple(cards))
 
     def _cards(self) -> list[ModelCard]:

@@ -137,7 +137,9 @@ class Service:
 
     async def _add(self, task: Task, digest: str) -> Accepted:
         try:
-            accepted = await self._store.write(scripts.add(await self._keep_sources(task), digest))
+            accepted = await self._store.write(
+                scripts.add(await self._keep_sources(task), digest, self._oldest())
+            )
         except DifferentBody:
             await self._drop_sources(task)
             raise Conflict(

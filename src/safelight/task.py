@@ -261,6 +261,7 @@ class ModelCard(Record, frozen=True, kw_only=True):
     kind: Kind
     description: str = ""
     max_sources: int = 0
+    needs_source: bool = False  # whether it makes nothing from words alone
     sizes: tuple[str, ...] = ()
     ratios: tuple[str, ...] = ()
     resolutions: tuple[str, ...] = ()

@@ -35,7 +35,8 @@ _T = TypeVar("_T")
 _PROGRESS_SECONDS = 0.5
 # How long to wait before a write is tried again that the database refused.
 _PAUSES = (0.2, 1.0, 5.0, 15.0)
-_MOST_LOG_LINE = 2000
+_MOST_LOG_LINE = 2000  # characters of a line that are kept
+_MOST_LOG_LINES = 1000  # lines of a run that are kept: an engine's chatter must not fill the disk
 
 
 class Lost(Exception):
@@ -341,11 +342,14 @@ class _Notes:
         self._task = task
         self._percent = -1
         self._written = 0.0
+        self._lines = 0
 
     async def take(self, event: Event) -> None:
         match event:
             case Log(text=text):
-                await self._worker.note_line(self._task, text)
+                self._lines += 1
+                if self._lines <= _MOST_LOG_LINES:
+                    await self._worker.note_line(self._task, text)
             case Progress(percent=percent):
                 await self._take_percent(min(99, max(0, percent)))
 

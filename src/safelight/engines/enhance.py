@@ -23,6 +23,7 @@ CARD = ModelCard(
     kind=Kind.IMAGE,
     description="Enlarges, denoises, corrects, sharpens, resizes and converts a picture.",
     max_sources=1,
+    needs_source=True,
 )
 
 _PAUSES = 10  # steps of the option `seconds`

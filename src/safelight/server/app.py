@@ -48,8 +48,13 @@ from safelight.worker import Worker
 _log = structlog.get_logger("safelight.server")
 
 _DATABASE, _FILES, _SCRATCH, _LOCK = "safelight.db", "files", "scratch", "lock"
+_DEFAULT_RATE = "tencent.DescribeImageTaskDetail"  # set, also where tencent is not served
 # HTTP answers, and its last ones are sent, before the loop under it goes.
 _HTTP_STOP_SECONDS = 5
+
+
+class Broken(Exception):
+    """The server stopped without being told to."""
 
 
 class DataInUse(Exception):
@@ -246,6 +251,9 @@ def served_dialects(settings: Settings) -> tuple[Dialect, ...]:
         raise SettingsError(f"dialects: {problem}") from None
     if not chosen:
         chosen = tuple(dialect for dialect in dialects.found().values() if dialect.served)
+    known = {f"{dialect.name}.{route.op}" for dialect in chosen for route in dialect.routes}
+    if unknown := sorted(set(settings.rates) - known - {_DEFAULT_RATE}):
+        raise SettingsError(f"rates: there is no operation {', '.join(unknown)}")
     owners: dict[str, str] = {}
     for dialect in chosen:
         for prefix in dialect.prefixes:
@@ -319,6 +327,8 @@ async def serve(settings: Settings, told: Callable[[App, NewKey | None], None]) 
         await asyncio.wait([serving], timeout=_HTTP_STOP_SECONDS)
         await app.close()
         _log.info("stopped")
+        if not stopped.is_set():
+            raise Broken("the server stopped by itself; its log says why")
 
 
 def _spare_the_collector() -> None:

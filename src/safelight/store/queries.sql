@@ -33,12 +33,17 @@ where id = :task_id and attempt = :attempt and status in ('queued', 'running', '
 -- name: get_events(task_id)
 select at, what, attempt, note from events where task_id = :task_id order by at;
 
--- name: get_idempotency(owner, token)
-select digest, task_id from idempotency where owner = :owner and token = :token;
+-- name: get_idempotency(owner, token, oldest)
+-- What that key was used for, unless that task ended so long ago that it counts as gone.
+select digest, task_id
+from idempotency join tasks on tasks.id = task_id
+where idempotency.owner = :owner and token = :token
+  and (finished is null or finished > :oldest);
 
 -- name: add_idempotency(owner, token, digest, task_id)!
 insert into idempotency (owner, token, digest, task_id)
-values (:owner, :token, :digest, :task_id);
+values (:owner, :token, :digest, :task_id)
+on conflict (owner, token) do update set digest = excluded.digest, task_id = excluded.task_id;
 
 -- name: claim_task(id, worker, now)
 -- Take a task for a worker. A task that another worker still held has lost that worker to a death.

@@ -105,14 +105,16 @@ def _json(value: Any) -> str | None:
 # ------------------------------------------------------------------------------------------ tasks
 
 
-def add(task: Task, digest: str) -> Script[Accepted]:
+def add(task: Task, digest: str, oldest: int = 0) -> Script[Accepted]:
     """Add a new task, or find the one that the same idempotency key made.
 
-    Raises `DifferentBody` where that key came with another `digest` of what was asked.
+    One that ended at `oldest` or before is forgotten, and its key with it. Raises `DifferentBody` where that key came with another `digest` of what was asked.
     """
     token = task.submit.idempotency_key
     if token is not None:
-        earlier = yield Query("get_idempotency", {"owner": task.owner, "token": token})
+        earlier = yield Query(
+            "get_idempotency", {"owner": task.owner, "token": token, "oldest": oldest}
+        )
         if earlier:
             return (yield from _find_same(task, digest, earlier[0]))
     yield Query(
