@@ -42,7 +42,7 @@ def measure_status(folder: Path, tasks: int, requests: int) -> bool:
     with ground.bare_server() as bare, ground.server(data) as server:
         nothing = f"GET /nothing HTTP/1.1\r\nhost: 127.0.0.1:{bare.port}\r\n\r\n".encode()
         least = load.run(bare.port, [nothing], connections=32, count=requests)
-        ids = random.sample(ground.fill(data, server.key.id, tasks), min(tasks, 4000))
+        ids = random.sample(ground.fill(data, server.key.id, tasks), min(tasks, 20_000))
         for dialect in ("tensorslab", "aigptimage", "aitoearn", "tencent"):
             row = _compare(dialect, ids, bare, server, requests)
             good = good and row.ratio >= 0.5
@@ -89,7 +89,7 @@ def _compare(dialect: str, ids: list[str], bare: Server, server: Server, request
 
 def _costed(server: Server, wire: list[bytes], requests: int) -> tuple[load.Result, float]:
     """A load, and the processor time that the server took for each request, in microseconds."""
-    load.run(server.port, wire, connections=32, count=len(wire) // 2)  # warm
+    load.run(server.port, wire, connections=32, count=len(wire) // 10)  # warm
     before = server.cpu_seconds()
     result = load.run(server.port, wire, connections=32, count=requests)
     if result.refused:

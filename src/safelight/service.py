@@ -7,7 +7,7 @@ it sees; another's task answers exactly as one that never was.
 from __future__ import annotations
 
 import hashlib
-import secrets
+import random
 import time
 from collections.abc import Callable
 
@@ -117,16 +117,16 @@ class Service:
         place.engine.check(submit, place.options)
         await self._check_sources(submit)
         now = self._clock()
-        random = secrets.token_bytes(
-            10
-        )  # at once: each look at the kernel's costs as much as a query
+        # No secrets: who has no key gains nothing by an id, and links are signed. The kernel's
+        # random numbers would cost as much as two queries.
+        drawn = random.randbytes(10)  # noqa: S311
         task = Task(
-            id=new_id(now, random[:6]),
+            id=new_id(now, drawn[:6]),
             status=Status.QUEUED,
             submit=submit,
             dialect=dialect,
             owner=who,
-            seed=submit.seed if submit.seed is not None else _seed(random[6:]),
+            seed=submit.seed if submit.seed is not None else _seed(drawn[6:]),
             created=now,
             updated=now,
         )
@@ -232,9 +232,9 @@ def _id(text: str) -> str:
     return id
 
 
-def _seed(random: bytes) -> int:
+def _seed(drawn: bytes) -> int:
     """A seed that every wire can say: 0 to 2**31 - 1."""
-    return int.from_bytes(random, "big") >> 1
+    return int.from_bytes(drawn, "big") >> 1
 
 
 def _digest(dialect: str, submit: Submit) -> str:

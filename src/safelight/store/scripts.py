@@ -108,7 +108,8 @@ def _json(value: Any) -> str | None:
 def add(task: Task, digest: str, oldest: int = 0) -> Script[Accepted]:
     """Add a new task, or find the one that the same idempotency key made.
 
-    One that ended at `oldest` or before is forgotten, and its key with it. Raises `DifferentBody` where that key came with another `digest` of what was asked.
+    One that ended at `oldest` or before is forgotten, and its key with it. Raises
+    `DifferentBody` where that key came with another `digest` of what was asked.
     """
     token = task.submit.idempotency_key
     if token is not None:

@@ -125,7 +125,7 @@ class SQLiteStore:
         future: asyncio.Future[Any] = self._loop.create_future()
         self._waiting.put(_Write(script, future))
         # A caller that goes away does not take back what it asked to be written.
-        return cast(_T, await asyncio.shield(future))
+        return cast(_T, await future)
 
     async def close(self) -> None:
         if self._closed:
