@@ -814,3 +814,16 @@ def test_no_query_and_no_form_breaks_the_server(text: str, action: str) -> None:
         for ask in (read, TENCENT.claims, lambda one: TENCENT.read_key(one, 0)):
             with contextlib.suppress(Malformed, Fault):
                 ask(request)
+
+
+def test_files_of_a_task_from_words_made_elsewhere_lie_under_its_id() -> None:
+    artifacts = tuple(Artifact(url=f"https://x.example/{n}", media_type="image/webp") for n in "ab")
+    task = Task(
+        id=ID, status=Status.SUCCEEDED, dialect="tensorslab", artifacts=artifacts, created=0
+    )
+    context = Context(request=Request(method="POST", path="/"), request_id="r")
+
+    answer = named("tencent").write_reply("DescribeImageTaskDetail", task, context).json()
+
+    results = answer["Response"]["ImageProcessTaskResultSet"]
+    assert [one["Output"]["Path"] for one in results] == [f"/{ID}.webp", f"/{ID}_1.webp"]
