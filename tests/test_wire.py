@@ -694,8 +694,6 @@ def test_a_dialect_without_words_says_nothing() -> None:
         lambda: silent.write_reply("a", task, context),
         lambda: silent.read_reply(Fetch(id=ID), Response()),
         lambda: silent.write_fault(None, Fault(), context),
-        lambda: silent.read_key(request, 0),
-        lambda: silent.write_key(request, Key(), 0),
     ):
         with pytest.raises(NotImplementedError):
             say()
@@ -703,6 +701,18 @@ def test_a_dialect_without_words_says_nothing() -> None:
         silent.match(request)
     assert silent.claims(request)
     assert repr(POST) == "<dialect post>"
+
+
+def test_a_key_is_a_bearer_unless_the_wire_says_otherwise() -> None:
+    dialect, request = Dialect(), asked("GET", "/")
+
+    signed = dialect.write_key(request, Key(secret="s"), 0)
+
+    assert signed.header("authorization") == "Bearer s"
+    assert dialect.read_key(signed, 0).secret == "s"
+    with pytest.raises(Unauthenticated) as told:
+        dialect.read_key(request, 0)
+    assert told.value.reason == "missing"
 
 
 # -------------------------------------------------------------------------- words shared by wires

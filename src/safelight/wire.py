@@ -654,12 +654,18 @@ class Dialect:
     # key
 
     def read_key(self, request: Request, now: int) -> Credential:
-        """What `request` says of its key; `now` in ms. Raises `Unauthenticated`."""
-        raise NotImplementedError
+        """What `request` says of its key; `now` in ms. Raises `Unauthenticated`.
+
+        Most wires carry the secret in `Authorization`, as a bearer or bare.
+        """
+        secret = read_bearer(request)
+        if secret is None:
+            raise Unauthenticated("The Authorization header carries no key", reason="missing")
+        return Credential(secret=secret)
 
     def write_key(self, request: Request, key: Key, now: int) -> Request:
         """`request` with what proves that it was made with `key`; `now` in ms."""
-        raise NotImplementedError
+        return request.with_headers(("authorization", f"Bearer {key.secret}"))
 
     # what most wires do alike
 

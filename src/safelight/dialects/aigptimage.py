@@ -58,11 +58,9 @@ from safelight.wire import (
     INTEGER,
     NUMBER,
     Context,
-    Credential,
     Dialect,
     Field,
     Fields,
-    Key,
     Reading,
     Request,
     Response,
@@ -76,7 +74,6 @@ from safelight.wire import (
     json_request,
     json_response,
     query_string,
-    read_bearer,
     read_json,
     read_retry_after,
     retry_after_header,
@@ -395,17 +392,6 @@ class Jobs(Dialect):
             data = _allowance(fault)
         body = {"code": told.code, "msg": _message(told, fault), "data": data}
         return json_response(body, OK if self.relative.coded else told.code, headers=headers)
-
-    # -------------------------------------------------------------------------------------- key
-
-    def read_key(self, request: Request, now: int) -> Credential:
-        secret = read_bearer(request)
-        if secret is None:
-            raise Unauthenticated("the Authorization header carries no key", reason="missing")
-        return Credential(secret=secret)
-
-    def write_key(self, request: Request, key: Key, now: int) -> Request:
-        return request.with_headers(("authorization", f"Bearer {key.secret}"))
 
 
 def _within(value: Any, levels: int) -> bool:

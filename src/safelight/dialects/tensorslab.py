@@ -20,7 +20,6 @@ from safelight.errors import (
     InsufficientCredits,
     Malformed,
     MissingParameter,
-    Unauthenticated,
     UnknownModel,
     Unsupported,
 )
@@ -48,12 +47,10 @@ from safelight.wire import (
     NUMBER,
     TEXT,
     Context,
-    Credential,
     Dialect,
     Field,
     Fields,
     Frame,
-    Key,
     Part,
     Reading,
     Request,
@@ -67,7 +64,6 @@ from safelight.wire import (
     json_request,
     json_response,
     merge_frames,
-    read_bearer,
     read_frame,
     require,
     retry_after_header,
@@ -190,6 +186,7 @@ class TensorsLab(Dialect):
         'curl {base}/v1/images/seedreamv4 -H "Authorization: Bearer $SAFELIGHT_KEY" '
         '-F prompt="a lighthouse at dusk" -F resolution=16:9'
     )
+    # The page sends the key bare, every public client as a bearer [doc] [client].
     key_variables = ("TENSORSLAB_API_KEY",)
     prefixes = ("/v1",)
     # No rate is published; its clients ask every 1 to 15 s [client].
@@ -289,18 +286,6 @@ class TensorsLab(Dialect):
         return json_response(
             {"code": code, "msg": fault.message}, status, headers=retry_after_header(fault)
         )
-
-    # -------------------------------------------------------------------------------------- key
-
-    def read_key(self, request: Request, now: int) -> Credential:
-        # The page sends the key bare, every public client as a bearer [doc] [client].
-        secret = read_bearer(request)
-        if secret is None:
-            raise Unauthenticated("The Authorization header carries no API key", reason="missing")
-        return Credential(secret=secret)
-
-    def write_key(self, request: Request, key: Key, now: int) -> Request:
-        return request.with_headers(("authorization", f"Bearer {key.secret}"))
 
 
 def _id(reading: Reading, name: str) -> str:
