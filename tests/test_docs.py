@@ -132,8 +132,6 @@ def test_links_lead_to_what_is_there(page: Path) -> None:
             continue
         name, _, anchor = target.partition("#")
         file = (page.parent / name).resolve() if name else page
-        if file == DOCS / "benchmarks.md":
-            continue
         assert file.exists(), target
         if anchor:
             assert anchor in set(_anchors(file)), target

@@ -27,6 +27,7 @@ _T = TypeVar("_T")
 
 # As many transactions at most share one commit: enough to be fast, few enough to answer soon.
 _LARGEST_GROUP = 256
+_GATHER_SECONDS = 0.001
 # How long to wait for other processes that write.
 _BUSY_SECONDS = 10
 
@@ -50,6 +51,7 @@ class SQLiteStore:
         self._reader = reader
         self._writer = writer
         self._waiting: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
+        self._crowd = 0  # how many writes the last commit carried
         self._closed = False
         self._asked: list[tuple[str, asyncio.Future[Task | None]]] = []
         self._loop = asyncio.get_running_loop()
@@ -144,6 +146,7 @@ class SQLiteStore:
             if first is None:
                 return
             group, last = self._gather(first)
+            self._crowd = len(group)
             self._write_group(group)
             self._loop.call_soon_threadsafe(_answer, group)
             if last:
@@ -151,6 +154,10 @@ class SQLiteStore:
 
     def _gather(self, first: _Write) -> tuple[list[_Write], bool]:
         group = [first]
+        if self._crowd > 1:
+            # Others wrote at the same time just now, and are about to again: one commit for more
+            # of them is worth a moment. Who writes alone is not kept waiting.
+            time.sleep(_GATHER_SECONDS)
         while len(group) < _LARGEST_GROUP:
             try:
                 following = self._waiting.get_nowait()
