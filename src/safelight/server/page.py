@@ -18,7 +18,8 @@ _HEAD = """<!doctype html>
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 56rem; margin: 3rem auto; padding: 0 1rem;
        background: #1b0505; color: #f3d9d2 }
 h1 { color: #ff5a36 } h2 { margin-top: 2rem; color: #ff9a7a } a { color: #ffb59e }
-pre { background: #2a0a0a; padding: .8rem; overflow-x: auto; border-radius: .4rem }
+pre { background: #2a0a0a; padding: .8rem; white-space: pre-wrap; overflow-wrap: anywhere;
+      border-radius: .4rem }
 </style>
 <h1>Safelight</h1>
 <p>Leave image and video tasks here, and look at them while they develop.
