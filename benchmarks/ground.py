@@ -19,7 +19,7 @@ import apsw
 
 from safelight.config import Settings
 from safelight.dialects import named
-from safelight.server.app import open_keyring
+from safelight.server.app import free_port, open_keyring
 from safelight.store import scripts
 from safelight.store.sqlite import load_queries
 from safelight.task import Artifact, Command, Fetch, Kind, Status, Submit, Task, new_id
@@ -47,18 +47,10 @@ class Server(NamedTuple):
         return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-def free_port() -> int:
-    """A port that is free just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 @contextmanager
 def bare_server() -> Iterator[Server]:
     """The bare Starlette route."""
-    port = free_port()
+    port = free_port("127.0.0.1")
     process = subprocess.Popen([sys.executable, "-m", "benchmarks.bare", str(port)])
     try:
         _wait_for(port, process)
@@ -76,7 +68,7 @@ def server(data: Path, settings: str = "") -> Iterator[Server]:
     # No rate limits: it is the server that is measured here, and not its patience.
     config.write_text(f'log_level = "warning"\n{settings}\n[rates]\n')
     key = make_key(data)
-    port = free_port()
+    port = free_port("127.0.0.1")
     command = [sys.executable, "-m", "safelight", "serve", "--config", str(config)]
     process = subprocess.Popen([*command, "--port", str(port), "--data", str(data)],
                                stdout=subprocess.DEVNULL)  # fmt: skip

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import socket
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from rich.console import Console
 
 from safelight import AsyncClient, Key, Kind, Operation, Source, Status, Submit, Task
 from safelight.dialects import named
+from safelight.server.app import free_port
 from safelight.task import Fetch
 from safelight.wire import Dialect
 
@@ -176,14 +176,6 @@ def make_key(data: Path) -> Key:
     return Key(id=values["id"], secret=values["secret"])
 
 
-def free_port() -> int:
-    """A port that is free just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def main() -> None:
     """Run the demonstration."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -191,7 +183,7 @@ def main() -> None:
     keep = parser.parse_args().keep
     folder = Path(tempfile.mkdtemp(prefix="safelight-demo-"))
     data, files = folder / "data", folder / "files"
-    url = f"http://127.0.0.1:{(port := free_port())}"
+    url = f"http://127.0.0.1:{(port := free_port('127.0.0.1'))}"
     _console.print(f"starting a server on {url}, with its data in {data}")
     process = start_server(port, data)
     try:
