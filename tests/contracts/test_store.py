@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from doubles import ID, NOW, task
+from backends import PostgresServer
+from doubles import ID, NOW, task, until
+from safelight.postgres import Database
 from safelight.store import Store, scripts
-from safelight.store.scripts import Accepted, DifferentBody, EventRow, Query, Script
+from safelight.store.postgres import PostgresStore
+from safelight.store.scripts import (
+    ENDED,
+    KEYS,
+    Accepted,
+    DifferentBody,
+    Enqueue,
+    EventRow,
+    Query,
+    Script,
+    Tell,
+)
 from safelight.store.sqlite import SQLiteStore
 from safelight.task import (
     ENDS,
@@ -29,18 +42,40 @@ from safelight.task import (
     new_id,
 )
 
-# The stores there are, each with what opens it in an empty place.
-STORES: dict[str, Callable[[Path], Store]] = {
-    "sqlite": lambda folder: SQLiteStore.open(folder / "store.db"),
-}
 FAILURE = Failure(code=FailureCode.PROVIDER_ERROR, message="no", provider_code="E7")
 ARTIFACT = Artifact(blob="tasks/x/1-0.png", media_type="image/png", size=9, width=3, height=2)
 OTHER = new_id(NOW + 1, b"\x00\x00\x00\x00\x00\x02")
+THIRD = new_id(NOW + 1, b"\x00\x00\x00\x00\x00\x03")
+
+
+async def open_sqlite(request: pytest.FixtureRequest) -> Store:
+    folder: Path = request.getfixturevalue("tmp_path")
+    return SQLiteStore.open(folder / "store.db")
+
+
+async def open_postgres(request: pytest.FixtureRequest) -> Store:
+    server: PostgresServer = request.getfixturevalue("postgres")
+    return await PostgresStore.open(await Database.open(await server.create_soon()))
+
+
+# The stores there are, each with what opens it in an empty place.
+STORES: dict[str, Callable[[pytest.FixtureRequest], Awaitable[Store]]] = {
+    "sqlite": open_sqlite,
+    "postgres": open_postgres,
+}
 
 
 @pytest.fixture(params=STORES)
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    opened = STORES[request.param](tmp_path)
+async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
+    opened = await STORES[request.param](request)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def on_postgres(request: pytest.FixtureRequest) -> AsyncIterator[PostgresStore]:
+    opened = await open_postgres(request)
+    assert isinstance(opened, PostgresStore)
     yield opened
     await opened.close()
 
@@ -115,6 +150,24 @@ async def test_a_failed_script_leaves_nothing_behind(store: Store) -> None:
     assert await store.read(scripts.events(ID)) == ()
 
 
+STEPS_OF_WRITES = [Enqueue(ID, "sketch"), Tell(ENDED, ID)]
+
+
+@pytest.mark.parametrize("step", STEPS_OF_WRITES, ids=lambda step: type(step).__name__)
+async def test_a_script_that_only_reads_enqueues_and_tells_nothing(
+    store: Store, step: Enqueue | Tell
+) -> None:
+    def more() -> Script[None]:
+        yield Query("list_keys", {})
+        yield step
+
+    for read in (store.read, store.read_aside):
+        with pytest.raises(RuntimeError, match="only reads"):
+            await read(more())
+
+    await store.write(more())
+
+
 async def test_an_id_is_given_once(store: Store) -> None:
     await add(store, task(prompt="first"))
 
@@ -174,6 +227,48 @@ async def test_many_at_once_with_one_token_make_one_task(store: Store) -> None:
     assert (await store.read(scripts.find("alice", List(), 0))).total == 1
 
 
+async def test_a_token_is_forgotten_with_its_task(store: Store) -> None:
+    await store.write(scripts.add(task(token="t"), "digest"))
+    attempt = await bring_to(store, Status.RUNNING)
+    await store.write(scripts.fail(ID, attempt, FAILURE, NOW + 40))
+
+    with pytest.raises(DifferentBody):
+        await store.write(scripts.add(task(OTHER, token="t"), "another", NOW + 39))
+    anew = await store.write(scripts.add(task(OTHER, token="t"), "another", NOW + 40))
+    again = await store.write(scripts.add(task(THIRD, token="t"), "another", NOW + 40))
+
+    assert anew.new
+    assert again == Accepted(anew.task, False)
+    assert await store.read(scripts.get_any(ID)) is not None  # it is swept when it is time
+
+
+async def test_many_at_once_use_a_forgotten_token_once(store: Store) -> None:
+    await store.write(scripts.add(task(token="t"), "digest"))
+    attempt = await bring_to(store, Status.RUNNING)
+    await store.write(scripts.fail(ID, attempt, FAILURE, NOW + 40))
+    asked = [task(new_id(NOW + 50, bytes(5) + bytes([n])), token="t") for n in range(10)]
+
+    accepted = await asyncio.gather(
+        *(store.write(scripts.add(one, "another", NOW + 40)) for one in asked)
+    )
+
+    assert sum(one.new for one in accepted) == 1
+    assert len({one.task.id for one in accepted}) == 1
+    assert (await store.read(scripts.find("alice", List(), NOW + 40))).total == 1
+
+
+async def test_of_many_bodies_at_once_with_one_token_one_is_taken(store: Store) -> None:
+    asked = [task(new_id(NOW, bytes(5) + bytes([n])), token="t") for n in range(10)]
+
+    told = await asyncio.gather(
+        *(store.write(scripts.add(one, f"digest {n}")) for n, one in enumerate(asked)),
+        return_exceptions=True,
+    )
+
+    assert sorted(type(one) is DifferentBody for one in told) == [False] + [True] * 9
+    assert (await store.read(scripts.find("alice", List(), 0))).total == 1
+
+
 async def test_a_deleted_task_gives_its_token_back(store: Store) -> None:
     await store.write(scripts.add(task(token="t"), "digest"))
     await store.write(scripts.delete((ID,), "alice", None))
@@ -201,6 +296,37 @@ async def test_a_claim_from_a_worker_that_did_not_release_counts_a_death(store: 
     again = await claim(store, worker="second", now=NOW + 20)
 
     assert (again.attempt, again.deaths, again.started) == (2, 1, NOW + 10)
+
+
+async def test_a_worker_that_got_no_answer_claims_again_and_counts_no_death(store: Store) -> None:
+    await add(store, task())
+    await claim(store, worker="first")
+
+    own = await store.write(scripts.claim(ID, "first", NOW + 20, again=True))
+    others = await store.write(scripts.claim(ID, "second", NOW + 30, again=True))
+
+    assert own is not None
+    assert others is not None
+    assert [(one.attempt, one.deaths) for one in (own, others)] == [(2, 0), (3, 1)]
+
+
+async def test_a_claim_whose_answer_was_lost_may_not_have_been_written(store: Store) -> None:
+    await add(store, task())
+
+    claimed = await store.write(scripts.claim(ID, "first", NOW + 20, again=True))
+
+    assert claimed is not None
+    assert (claimed.attempt, claimed.deaths) == (1, 0)
+
+
+async def test_of_many_claims_at_once_each_has_its_attempt(store: Store) -> None:
+    await add(store, task())
+
+    claimed = await asyncio.gather(*(claim(store, worker=f"w{n}") for n in range(10)))
+
+    assert sorted(one.attempt for one in claimed) == list(range(1, 11))
+    assert (await get(store)).deaths == 9
+    assert await events(store) == [("queued", 0), *(("running", n) for n in range(1, 11))]
 
 
 async def test_a_release_is_no_death(store: Store) -> None:
@@ -359,6 +485,36 @@ async def test_a_task_of_another_kind_is_not_cancelled(store: Store) -> None:
     assert await store.write(scripts.cancel(ID, "alice", NOW, Kind.IMAGE)) is not None
 
 
+async def test_a_task_has_one_end_whoever_is_first(store: Store) -> None:
+    for n in range(10):
+        id = new_id(NOW + n, bytes(6))
+        await add(store, task(id))
+        attempt = (await claim(store, id)).attempt
+        canceled, failed = await asyncio.gather(
+            store.write(scripts.cancel(id, "alice", NOW + 40)),
+            store.write(scripts.fail(id, attempt, FAILURE, NOW + 40)),
+        )
+
+        end = Status.FAILED if failed else Status.CANCELED
+        assert (canceled is None) is failed
+        assert (await get(store, id)).status is end
+        assert await events(store, id) == [("queued", 0), ("running", 1), (end.value, 1)]
+
+
+async def test_the_same_tasks_are_deleted_by_several_at_once(store: Store) -> None:
+    ids = tuple(new_id(NOW + n, bytes(6)) for n in range(40))
+    await add(store, *(task(id) for id in ids))
+
+    removed = await asyncio.gather(
+        store.write(scripts.delete(ids, "alice", None)),
+        store.write(scripts.delete(ids[::-1], "alice", None)),
+        store.write(scripts.remove((*ids[20:], *ids[:20]))),
+    )
+
+    assert not set(removed[0]) & set(removed[1])
+    assert (await store.read(scripts.find("alice", List(), 0))).total == 0
+
+
 async def test_delete_removes_the_owners_tasks_of_that_kind(store: Store) -> None:
     ids = [new_id(NOW + n, bytes(6)) for n in range(4)]
     await add(
@@ -377,6 +533,71 @@ async def test_delete_removes_the_owners_tasks_of_that_kind(store: Store) -> Non
     assert await store.read(scripts.get_any(ids[1])) is not None
     assert await store.read(scripts.get_any(ids[2])) is not None
     assert await store.write(scripts.delete((ids[1],), "alice", None)) == (ids[1],)
+
+
+# --------------------------------------------------------------------------------------- tells
+
+
+async def listen(store: Store, topic: str) -> list[str]:
+    """What is heard of a topic from now on."""
+    heard: list[str] = []
+    store.listen(topic, heard.append)
+    # A store that has no version yet does not hear yet what is told.
+    await until(lambda: store.version() is not None)
+    return heard
+
+
+async def test_what_is_ended_from_outside_is_told(store: Store) -> None:
+    await add(store, task(), task(OTHER), task(THIRD, owner="bob"))
+    ended, keys = await listen(store, ENDED), await listen(store, KEYS)
+
+    await store.write(scripts.cancel(ID, "alice", NOW))
+    await store.write(scripts.cancel(ID, "alice", NOW))  # it is at its end already
+    await store.write(scripts.delete((ID, OTHER, THIRD), "alice", None))
+    await store.write(scripts.cancel(THIRD, "bob", NOW))
+
+    await until(lambda: THIRD in ended)
+    assert ended == [ID, ID, OTHER, THIRD]
+    assert keys == []
+
+
+async def test_a_revoked_key_is_told_once(store: Store) -> None:
+    await store.write(scripts.add_key("K1", "laptop", "one", "1", NOW))
+    await store.write(scripts.add_key("K2", "phone", "two", "2", NOW))
+    keys = await listen(store, KEYS)
+
+    await store.write(scripts.revoke_key("K1", NOW))
+    await store.write(scripts.revoke_key("K1", NOW))
+    await store.write(scripts.revoke_key("K2", NOW))
+
+    await until(lambda: "K2" in keys)
+    assert keys == ["K1", "K2"]
+
+
+async def test_what_was_not_written_is_not_told(store: Store) -> None:
+    await add(store, task(), task(OTHER))
+    ended = await listen(store, ENDED)
+
+    def half() -> Script[None]:
+        yield from scripts.cancel(ID, "alice", NOW)
+        raise RuntimeError("in the middle")
+
+    with pytest.raises(RuntimeError, match="in the middle"):
+        await store.write(half())
+    await store.write(scripts.cancel(OTHER, "alice", NOW))
+
+    await until(lambda: ended)
+    assert ended == [OTHER]
+
+
+async def test_all_who_listen_hear_it(store: Store) -> None:
+    await add(store, task())
+    first, second = await listen(store, ENDED), await listen(store, ENDED)
+
+    await store.write(scripts.cancel(ID, "alice", NOW))
+
+    await until(lambda: first and second)
+    assert first == second == [ID]
 
 
 # --------------------------------------------------------------------------------------- lists
@@ -531,6 +752,48 @@ async def test_a_failure_and_a_cancel_leave_events_too(store: Store) -> None:
     assert await events(store, OTHER) == [("queued", 0), ("canceled", 0)]
 
 
+async def test_events_of_one_millisecond_keep_their_order(store: Store) -> None:
+    await add(store, task())
+    attempt = (await claim(store, now=NOW)).attempt
+    lines = [f"line {n}" for n in range(12)]
+    for line in lines:
+        await store.write(scripts.log(ID, attempt, line, NOW))
+    await store.write(scripts.upload(ID, attempt, NOW))
+    await store.write(scripts.succeed(ID, attempt, (), NOW))
+
+    told = await store.read(scripts.events(ID))
+
+    assert [row.what for row in told if row.what != "log"] == [
+        "queued",
+        "running",
+        "uploading",
+        "succeeded",
+    ]
+    assert [row.note for row in told[2:-2]] == lines
+
+
+async def test_what_no_database_keeps_as_text_is_survived(store: Store) -> None:
+    given = task(prompt="a\0lighthouse")
+    await add(store, given)
+    attempt = (await claim(store)).attempt
+    failure = msgspec.structs.replace(FAILURE, message="a\0b")
+
+    await store.write(scripts.log(ID, attempt, "half\0 way \udcff", NOW))
+    await store.write(scripts.fail(ID, attempt, failure, NOW))
+
+    assert (await store.read(scripts.events(ID)))[2].note == "half\ufffd way ?"
+    ended = await get(store)
+    assert ended.submit.prompt == "a\0lighthouse"
+    assert ended.failure == failure
+
+
+async def test_a_key_whose_id_has_a_zero_byte_is_none(store: Store) -> None:
+    await store.write(scripts.add_key("K1", "laptop", "lookup", "encrypted", NOW))
+
+    assert await store.read(scripts.get_key("K1\0")) is None
+    assert await store.read(scripts.get_key("\ud800K1")) is None
+
+
 CHANGES: dict[str, tuple[Status, Callable[[int], Script[Any]]]] = {
     "claim": (Status.QUEUED, lambda attempt: scripts.claim(ID, "w", NOW)),
     "upload": (Status.RUNNING, lambda attempt: scripts.upload(ID, attempt, NOW)),
@@ -592,3 +855,96 @@ async def test_a_lookup_belongs_to_one_key(store: Store) -> None:
 
     with pytest.raises(Exception, match=r"(?i)unique|duplicate"):
         await store.write(scripts.add_key("K2", "phone", "one", "2", NOW))
+
+
+async def test_of_many_first_keys_at_once_one_is_made(store: Store) -> None:
+    made = await asyncio.gather(
+        *(store.write(scripts.add_first_key(f"K{n}", "first", f"{n}", "", NOW)) for n in range(10))
+    )
+
+    assert sorted(made) == [False] * 9 + [True]
+    assert [row.id for row in await store.read(scripts.list_keys())] == [f"K{made.index(True)}"]
+
+
+async def test_a_first_key_is_made_once_for_ever(store: Store) -> None:
+    assert await store.write(scripts.add_first_key("K1", "first", "one", "1", NOW))
+    assert await store.write(scripts.revoke_key("K1", NOW + 1))
+
+    assert not await store.write(scripts.add_first_key("K2", "first", "two", "2", NOW * 2))
+
+
+async def test_a_first_key_is_not_made_beside_another(store: Store) -> None:
+    await store.write(scripts.add_key("K1", "laptop", "one", "1", NOW))
+
+    assert not await store.write(scripts.add_first_key("K2", "first", "two", "2", NOW))
+
+
+# -------------------------------------------------------------------------------------- chores
+
+
+async def test_a_chore_is_taken_when_it_is_due(store: Store) -> None:
+    taken = [
+        await store.write(scripts.claim_chore("sweep", NOW + after, 100))
+        for after in (0, 1, 99, 100, 150, 200)
+    ]
+
+    assert taken == [True, False, False, True, False, True]
+    assert await store.read(scripts.last_done("sweep")) == NOW + 200
+
+
+async def test_a_chore_is_another_than_the_others(store: Store) -> None:
+    assert await store.write(scripts.claim_chore("sweep", NOW, 100))
+    assert await store.write(scripts.claim_chore("orphans", NOW + 1, 100))
+
+    assert await store.read(scripts.last_done("sweep")) == NOW
+    assert await store.read(scripts.last_done("recover")) == 0
+
+
+async def test_of_many_at_once_one_takes_a_chore(store: Store) -> None:
+    for now in (NOW, NOW + 100):
+        taken = await asyncio.gather(
+            *(store.write(scripts.claim_chore("sweep", now, 100)) for _ in range(10))
+        )
+
+        assert sorted(taken) == [False] * 9 + [True]
+
+
+# --------------------------------------------------------------------------------------- queue
+
+
+async def jobs(store: PostgresStore) -> list[tuple[str, str, str]]:
+    """What is in PgQueuer's queue: task, engine, status."""
+    text = "select dedupe_key, entrypoint, status::text from pgqueuer order by id"
+    return [(row[0], row[1], row[2]) for row in await store.database.fetch(text)]
+
+
+async def test_a_task_and_its_job_are_one_transaction(on_postgres: PostgresStore) -> None:
+    def half() -> Script[None]:
+        yield from scripts.add(task(OTHER), "", engine="sketch")
+        raise RuntimeError("in the middle")
+
+    await on_postgres.write(scripts.add(task(), "", engine="sketch"))
+    with pytest.raises(RuntimeError, match="in the middle"):
+        await on_postgres.write(half())
+
+    assert await jobs(on_postgres) == [(ID, "sketch", "queued")]
+
+
+async def test_a_task_that_is_queued_is_not_queued_again(on_postgres: PostgresStore) -> None:
+    await on_postgres.write(scripts.add(task(), "", engine="sketch"))
+
+    await asyncio.gather(
+        *(on_postgres.write(scripts.enqueue(ID, engine)) for engine in ("sketch", "enhance") * 5)
+    )
+
+    assert await jobs(on_postgres) == [(ID, "sketch", "queued")]
+
+
+async def test_many_at_once_with_one_token_have_one_job(on_postgres: PostgresStore) -> None:
+    asked = [task(new_id(NOW, bytes(5) + bytes([n])), token="t") for n in range(20)]
+
+    accepted = await asyncio.gather(
+        *(on_postgres.write(scripts.add(one, "digest", engine="sketch")) for one in asked)
+    )
+
+    assert await jobs(on_postgres) == [(accepted[0].task.id, "sketch", "queued")]

@@ -13,9 +13,9 @@ import apsw
 import pytest
 
 from doubles import ID, NOW, task, until
-from safelight.store import SCHEMA_VERSION, SchemaTooNew, StoreClosed, scripts
+from safelight.store import SCHEMA_VERSION, SchemaTooNew, StoreClosed, migrations, scripts
 from safelight.store.scripts import Query, Script
-from safelight.store.sqlite import SQLiteStore, connect, load_queries, migrate, migrations
+from safelight.store.sqlite import SQLiteStore, connect, load_queries, migrate
 from safelight.task import new_id
 
 KEYS = 40
@@ -269,6 +269,26 @@ async def test_a_closed_store_writes_no_more(path: Path) -> None:
     await until(lambda: threading.active_count() <= threads)
 
 
+async def test_what_is_enqueued_is_given_on_once_it_is_written(path: Path) -> None:
+    seen: list[tuple[str, bool]] = []
+
+    async def enqueue(id: str) -> None:
+        seen.append((id, await opened.read(scripts.get_any(id)) is not None))
+
+    def half() -> Script[None]:
+        yield from scripts.add(task(new_id(NOW, b"broken")), "", engine="sketch")
+        raise RuntimeError("in the middle")
+
+    opened = SQLiteStore.open(path, enqueue)
+    with pytest.raises(RuntimeError, match="in the middle"):
+        await opened.write(half())
+    await opened.write(scripts.add(task(token="t"), "", engine="sketch"))
+    await opened.write(scripts.add(task(new_id(NOW, b"other."), token="t"), "", engine="sketch"))
+    await opened.close()
+
+    assert seen == [(ID, True)]
+
+
 # --------------------------------------------------------------------------------- on the disk
 
 
@@ -377,6 +397,48 @@ def test_a_migration_that_fails_leaves_nothing(path: Path) -> None:
 
 def test_the_migrations_are_numbered_and_end_at_this_version() -> None:
     assert [version for version, _ in migrations()] == list(range(1, SCHEMA_VERSION + 1))
+
+
+FIRST_TASKS = """
+insert into tasks (id, owner, kind, dialect, status, attempt, seed, submit, created, updated)
+values (:id, 'alice', 'image', 'tensorslab', 'running', 1, 7, '{"model": "still"}', :now, :now)
+"""
+FIRST_EVENTS = "insert into events (task_id, at, what, attempt, note) values (?, ?, ?, 1, ?)"
+
+
+async def test_a_database_of_the_first_version_goes_on(path: Path) -> None:
+    first = connect(path)
+    first.execute(migrations()[0][1])
+    first.execute("pragma user_version = 1")
+    ids = [new_id(NOW + n, bytes(6)) for n in range(3)]
+    for id in ids:
+        first.execute(FIRST_TASKS, {"id": id, "now": NOW})
+    notes = [f"line {n}" for n in range(20)]
+    for id in ids:
+        first.execute(FIRST_EVENTS, (id, NOW, "queued", ""))
+    for note in notes:
+        first.executemany(FIRST_EVENTS, [(id, NOW + 1, "log", note) for id in ids])
+    first.close()
+
+    store = SQLiteStore.open(path)
+    claimed = await store.write(scripts.claim(ids[1], "w", NOW + 1))
+    assert claimed is not None
+    for line in ("after it", "and again"):
+        await store.write(scripts.log(ids[1], claimed.attempt, line, NOW + 1))
+    told = [await store.read(scripts.events(id)) for id in ids]
+    await store.close()
+
+    assert claimed.attempt == 2
+    old = [("queued", ""), *(("log", note) for note in notes)]
+    assert [[(row.what, row.note) for row in rows] for rows in told] == [
+        old,
+        [*old, ("running", ""), ("log", "after it"), ("log", "and again")],
+        old,
+    ]
+    again = connect(path)
+    assert again.pragma("user_version") == SCHEMA_VERSION
+    assert again.pragma("integrity_check") == "ok"
+    again.close()
 
 
 MIGRATING = """

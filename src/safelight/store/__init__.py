@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from importlib import resources
 from typing import Protocol, TypeVar
 
 from safelight.store.scripts import Script
@@ -10,19 +12,31 @@ from safelight.task import Task
 _T = TypeVar("_T")
 
 # What the code knows; a database that says a higher one was written by a newer Safelight.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class SchemaTooNew(Exception):
     """The database was written by a newer version of Safelight than this one."""
+
+    @classmethod
+    def of(cls, found: int) -> SchemaTooNew:
+        """The exception for a database with schema `found`."""
+        return cls(
+            f"the database has schema {found}, this Safelight knows {SCHEMA_VERSION}; "
+            "run the newer Safelight that wrote it"
+        )
 
 
 class StoreClosed(Exception):
     """The store was closed while something was still to be written."""
 
 
+class StoreUnavailable(Exception):
+    """The database does not answer just now: ask again in a moment."""
+
+
 class Store(Protocol):
-    """A database that carries out scripts."""
+    """A database that carries out scripts. Everything raises `StoreUnavailable`."""
 
     async def get(self, id: str, owner: str, oldest: int) -> Task | None:
         """The task of that owner; None where there is none, or it ended at `oldest` or before."""
@@ -34,10 +48,27 @@ class Store(Protocol):
         """A number that stays the same only while nothing is written; None where none is known."""
 
     async def write(self, script: Script[_T]) -> _T:
-        """Carry out a script as one transaction, on disk when this returns."""
+        """Carry out a script as one transaction, on disk when this returns.
+
+        What it enqueues is queued by then. Where it raises `StoreUnavailable` it may have been
+        written all the same, for the answer alone may be lost.
+        """
+
+    def listen(self, topic: str, heard: Callable[[str], None]) -> None:
+        """Have `heard` called with what scripts tell of that topic, in whichever process."""
+
+    def on_return(self, returned: Callable[[], None]) -> None:
+        """Have `returned` called whenever something may have been told that was not heard."""
 
     async def read_aside(self, script: Script[_T]) -> _T:
         """Carry out a long script that only reads, without holding up the others."""
 
     async def close(self) -> None:
         """Write what is waiting, and close."""
+
+
+def migrations() -> list[tuple[int, str]]:
+    """The migrations as (version, SQL text), in order."""
+    folder = resources.files(__package__).joinpath("migrations")
+    files = sorted(file.name for file in folder.iterdir() if file.name.endswith(".sql"))
+    return [(int(name.partition("_")[0]), folder.joinpath(name).read_text()) for name in files]

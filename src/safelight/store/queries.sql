@@ -20,37 +20,47 @@ insert into tasks (id, owner, kind, dialect, status, seed, submit, created, upda
 values (:id, :owner, :kind, :dialect, :status, :seed, :submit, :created, :created);
 
 -- name: add_event(task_id, at, what, attempt, note)!
-insert into events (task_id, at, what, attempt, note)
-values (:task_id, :at, :what, :attempt, :note);
+-- Events are numbered, for several may happen in one millisecond.
+insert into events (task_id, number, at, what, attempt, note)
+values (
+    :task_id, (select coalesce(max(number), 0) + 1 from events where task_id = :task_id),
+    :at, :what, :attempt, :note
+);
 
 -- name: add_event_of_attempt(task_id, at, what, attempt, note)!
 -- As `add_event`, for a worker that still holds the task and for no other.
-insert into events (task_id, at, what, attempt, note)
-select id, :at, :what, attempt, :note
+insert into events (task_id, number, at, what, attempt, note)
+select id, (select coalesce(max(number), 0) + 1 from events where task_id = :task_id),
+       cast(:at as bigint), cast(:what as text), attempt, cast(:note as text)
 from tasks
 where id = :task_id and attempt = :attempt and status in ('queued', 'running', 'uploading');
 
 -- name: get_events(task_id)
-select at, what, attempt, note from events where task_id = :task_id order by at;
+select at, what, attempt, note from events where task_id = :task_id order by number, at;
 
--- name: get_idempotency(owner, token, oldest)
--- What that key was used for, unless that task ended so long ago that it counts as gone.
-select digest, task_id
+-- name: get_idempotency(owner, token)
+-- What that key was used for last, and when that task ended.
+select digest, task_id, finished
 from idempotency join tasks on tasks.id = task_id
-where idempotency.owner = :owner and token = :token
-  and (finished is null or finished > :oldest);
+where idempotency.owner = :owner and token = :token;
 
--- name: add_idempotency(owner, token, digest, task_id)!
+-- name: drop_idempotency(owner, token, task_id)!
+delete from idempotency where owner = :owner and token = :token and task_id = :task_id;
+
+-- name: add_idempotency(owner, token, digest, task_id)
+-- Nothing is returned where another submission with that key was first, at this very moment.
 insert into idempotency (owner, token, digest, task_id)
 values (:owner, :token, :digest, :task_id)
-on conflict (owner, token) do update set digest = excluded.digest, task_id = excluded.task_id;
+on conflict (owner, token) do nothing
+returning task_id;
 
--- name: claim_task(id, worker, now)
--- Take a task for a worker. A task that another worker still held has lost that worker to a death.
+-- name: claim_task(id, worker, again, now)
+-- Take a task for a worker. A task that a worker still held has lost that worker to a death; but
+-- not where `again` names it, which claims once more because the answer to its claim was lost.
 update tasks
 set status = case when status = 'queued' then 'running' else status end,
     attempt = attempt + 1,
-    deaths = deaths + case when worker is null then 0 else 1 end,
+    deaths = deaths + case when worker is null or worker = :again then 0 else 1 end,
     worker = :worker,
     started = coalesce(started, :now),
     updated = :now
@@ -136,6 +146,15 @@ delete from tasks where id = :id;
 
 -- name: count_by_status()
 select status, count(*) from tasks group by status;
+
+-- name: claim_chore(name, now, due)
+-- Take what one of all processes is to do now and then; nothing where it was done after `due`.
+insert into chores (name, done) values (:name, :now)
+on conflict (name) do update set done = excluded.done where chores.done <= :due
+returning name;
+
+-- name: get_chore(name)
+select done from chores where name = :name;
 
 -- name: add_key(id, name, lookup, secret, created)!
 insert into keys (id, name, lookup, secret, created)

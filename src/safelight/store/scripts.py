@@ -7,7 +7,7 @@ clock.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -33,9 +33,27 @@ class Query(NamedTuple):
     parameters: dict[str, Any]
 
 
-Row = tuple[Any, ...]
+class Enqueue(NamedTuple):
+    """Have a task run by an engine: queued in the same transaction, where that is possible."""
+
+    task_id: str
+    engine: str
+    priority: int = 0
+
+
+class Tell(NamedTuple):
+    """Tell every process, once the transaction is written, that something happened to `what`."""
+
+    topic: str
+    what: str
+
+
+ENDED, KEYS = "ended", "keys"  # topics: a task that is not to be run any more, a key revoked
+
+Row = Sequence[Any]
+Step = Query | Enqueue | Tell
 _T = TypeVar("_T")
-Script = Generator[Query, list[Row], _T]
+Script = Generator[Step, Sequence[Row], _T]
 
 
 class KeyRow(NamedTuple):
@@ -105,19 +123,20 @@ def _json(value: Any) -> str | None:
 # ------------------------------------------------------------------------------------------ tasks
 
 
-def add(task: Task, digest: str, oldest: int = 0) -> Script[Accepted]:
+def add(
+    task: Task, digest: str, oldest: int = 0, engine: str | None = None, priority: int = 0
+) -> Script[Accepted]:
     """Add a new task, or find the one that the same idempotency key made.
 
-    One that ended at `oldest` or before is forgotten, and its key with it. Raises
-    `DifferentBody` where that key came with another `digest` of what was asked.
+    A new one is queued for `engine`, where one is given. A task that ended at `oldest` or before
+    is forgotten, and its idempotency key with it. Raises `DifferentBody` where that key came with
+    another `digest` of what was asked.
     """
     token = task.submit.idempotency_key
     if token is not None:
-        earlier = yield Query(
-            "get_idempotency", {"owner": task.owner, "token": token, "oldest": oldest}
-        )
-        if earlier:
-            return (yield from _find_same(task, digest, earlier[0]))
+        earlier = yield from _find_same(task, token, digest, oldest)
+        if earlier is not None:
+            return Accepted(earlier, False)
     yield Query(
         "add_task",
         {
@@ -131,20 +150,40 @@ def add(task: Task, digest: str, oldest: int = 0) -> Script[Accepted]:
             "created": task.created,
         },
     )
-    yield _event(task.id, task.created or 0, Status.QUEUED, 0)
     if token is not None:
-        yield Query(
-            "add_idempotency",
-            {"owner": task.owner, "token": token, "digest": digest, "task_id": task.id},
-        )
+        key = {"owner": task.owner, "token": token, "digest": digest, "task_id": task.id}
+        if not (yield Query("add_idempotency", key)):
+            # Another process added the same at this moment, and is through with it by now.
+            yield Query("remove_task", {"id": task.id})
+            earlier = yield from _find_same(task, token, digest, oldest)
+            if earlier is None:
+                raise RuntimeError("an idempotency key is there, and is not")
+            return Accepted(earlier, False)
+    yield _event(task.id, task.created or 0, Status.QUEUED, 0)
+    if engine is not None:
+        yield Enqueue(task.id, engine, priority)
     return Accepted(task, True)
 
 
-def _find_same(task: Task, digest: str, earlier: Row) -> Script[Accepted]:
-    if earlier[0] != digest:
+def _find_same(task: Task, token: str, digest: str, oldest: int) -> Script[Task | None]:
+    """The task that this idempotency key made; it is forgotten where that one is."""
+    key = {"owner": task.owner, "token": token}
+    rows = yield Query("get_idempotency", key)
+    if not rows:
+        return None
+    said, task_id, finished = rows[0]
+    if finished is not None and finished <= oldest:
+        yield Query("drop_idempotency", {**key, "task_id": task_id})
+        return None
+    if said != digest:
         raise DifferentBody
-    rows = yield Query("get_any_task", {"id": earlier[1], "oldest": 0})
-    return Accepted(read_task(rows[0]), False)
+    rows = yield Query("get_any_task", {"id": task_id, "oldest": 0})
+    return read_task(rows[0])
+
+
+def enqueue(id: str, engine: str) -> Script[None]:
+    """Queue a task that is there and is not queued."""
+    yield Enqueue(id, engine)
 
 
 def get_any(id: str, oldest: int = 0) -> Script[Task | None]:
@@ -188,9 +227,13 @@ def find(owner: str, asked: List, oldest: int) -> Script[Page]:
     )
 
 
-def claim(id: str, worker: str, now: int) -> Script[Task | None]:
-    """Take the task for a worker; None where it is at its end, or gone."""
-    rows = yield Query("claim_task", {"id": id, "worker": worker, "now": now})
+def claim(id: str, worker: str, now: int, again: bool = False) -> Script[Task | None]:
+    """Take the task for a worker; None where it is at its end, or gone.
+
+    `again` says that this worker asks once more, because it got no answer the first time.
+    """
+    named = {"id": id, "worker": worker, "again": worker if again else "", "now": now}
+    rows = yield Query("claim_task", named)
     if not rows:
         return None
     task = read_task(rows[0])
@@ -216,7 +259,7 @@ def log(id: str, attempt: int, line: str, now: int) -> Script[None]:
     """Write a line of the engine's log, if this attempt still holds the task."""
     yield Query(
         "add_event_of_attempt",
-        {"task_id": id, "at": now, "what": "log", "attempt": attempt, "note": line},
+        {"task_id": id, "at": now, "what": "log", "attempt": attempt, "note": _clean(line)},
     )
 
 
@@ -280,17 +323,20 @@ def cancel(id: str, owner: str, now: int, kind: Kind | None = None) -> Script[Ta
         return None
     task = read_task(rows[0])
     yield _event(id, now, Status.CANCELED, task.attempt)
+    yield Tell(ENDED, id)
     return task
 
 
 def delete(ids: tuple[str, ...], owner: str, kind: Kind | None) -> Script[tuple[str, ...]]:
     """Remove those of the tasks that are the owner's, and of that kind; returns their ids."""
     removed = []
-    for id in ids:
+    for id in sorted(set(ids)):  # in one order: two who remove the same must not wait in a ring
         rows = yield Query(
             "delete_task", {"id": id, "owner": owner, "kind": kind.value if kind else None}
         )
-        removed += [row[0] for row in rows]
+        if rows:
+            removed.append(id)
+            yield Tell(ENDED, id)
     return tuple(removed)
 
 
@@ -314,7 +360,7 @@ def expired(oldest: int, limit: int) -> Script[tuple[str, ...]]:
 
 def remove(ids: tuple[str, ...]) -> Script[None]:
     """Remove tasks, whoever owns them."""
-    for id in ids:
+    for id in sorted(ids):  # as in `delete`
         yield Query("remove_task", {"id": id})
 
 
@@ -322,6 +368,23 @@ def count_by_status() -> Script[dict[str, int]]:
     """How many tasks there are in each status."""
     rows = yield Query("count_by_status", {})
     return {row[0]: row[1] for row in rows}
+
+
+def claim_chore(name: str, now: int, every: int) -> Script[bool]:
+    """Take a chore; False where any process took it less than `every` milliseconds ago."""
+    rows = yield Query("claim_chore", {"name": name, "now": now, "due": now - every})
+    return bool(rows)
+
+
+def last_done(name: str) -> Script[int]:
+    """When a chore was taken last; 0 where it never was."""
+    rows = yield Query("get_chore", {"name": name})
+    return rows[0][0] if rows else 0
+
+
+def _clean(text: str) -> str:
+    # PostgreSQL keeps no NUL in a text, and neither database half a surrogate pair.
+    return text.replace("\0", "\ufffd").encode(errors="replace").decode()
 
 
 def _event(id: str, now: int, status: Status, attempt: int, note: str = "") -> Query:
@@ -341,6 +404,19 @@ def add_key(id: str, name: str, lookup: str, secret: str, now: int) -> Script[No
     )
 
 
+def add_first_key(id: str, name: str, lookup: str, secret: str, now: int) -> Script[bool]:
+    """Add a key where there are none; False where there are, revoked or not.
+
+    Of several processes that do so at once one succeeds: the chore is done once, for ever.
+    """
+    if (yield Query("list_keys", {})):
+        return False
+    if not (yield Query("claim_chore", {"name": "first key", "now": now, "due": -1})):
+        return False
+    yield from add_key(id, name, lookup, secret, now)
+    return True
+
+
 def find_key(lookup: str) -> Script[tuple[str, str] | None]:
     """The id and encrypted secret of the key with that keyed hash."""
     rows = yield Query("find_key", {"lookup": lookup})
@@ -349,7 +425,7 @@ def find_key(lookup: str) -> Script[tuple[str, str] | None]:
 
 def get_key(id: str) -> Script[tuple[str, str] | None]:
     """The id and encrypted secret of the key with that id."""
-    rows = yield Query("get_key", {"id": id})
+    rows = yield Query("get_key", {"id": _clean(id)})
     return (rows[0][0], rows[0][1]) if rows else None
 
 
@@ -362,4 +438,6 @@ def list_keys() -> Script[tuple[KeyRow, ...]]:
 def revoke_key(id: str, now: int) -> Script[bool]:
     """Revoke a key; False where there is none of that id that is not revoked yet."""
     rows = yield Query("revoke_key", {"id": id, "now": now})
+    if rows:
+        yield Tell(KEYS, id)
     return bool(rows)

@@ -12,6 +12,7 @@ import json
 import queue
 import threading
 import time
+from collections.abc import Awaitable, Callable, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -19,8 +20,8 @@ from typing import Any, TypeVar, cast
 import aiosql
 import apsw
 
-from safelight.store import SCHEMA_VERSION, SchemaTooNew, StoreClosed, scripts
-from safelight.store.scripts import Script
+from safelight.store import SCHEMA_VERSION, SchemaTooNew, StoreClosed, migrations, scripts
+from safelight.store.scripts import Enqueue, Query, Row, Script, Tell
 from safelight.task import Task
 
 _T = TypeVar("_T")
@@ -46,8 +47,16 @@ _QUERIES = load_queries()
 class SQLiteStore:
     """A store in one file. Build it with `open`, on the loop that will read from it."""
 
-    def __init__(self, path: Path, reader: apsw.Connection, writer: apsw.Connection) -> None:
+    def __init__(
+        self,
+        path: Path,
+        reader: apsw.Connection,
+        writer: apsw.Connection,
+        enqueue: Callable[[str], Awaitable[object]] | None = None,
+    ) -> None:
         self._path = path
+        self._enqueue = enqueue
+        self._heard: dict[str, list[Callable[[str], None]]] = {}
         self._reader = reader
         self._writer = writer
         self._waiting: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
@@ -61,12 +70,17 @@ class SQLiteStore:
         self._thread.start()
 
     @classmethod
-    def open(cls, path: Path) -> SQLiteStore:
-        """Open the database at `path`, made and migrated where need be. Raises `SchemaTooNew`."""
+    def open(
+        cls, path: Path, enqueue: Callable[[str], Awaitable[object]] | None = None
+    ) -> SQLiteStore:
+        """Open the database at `path`, made and migrated where need be. Raises `SchemaTooNew`.
+
+        `enqueue` is given the ids of tasks to be run, once they are written.
+        """
         writer = connect(path)
         try:
             migrate(writer)
-            return cls(path, connect(path), writer)
+            return cls(path, connect(path), writer, enqueue)
         except BaseException:
             writer.close()
             raise
@@ -125,9 +139,20 @@ class SQLiteStore:
         if self._closed:
             raise StoreClosed
         future: asyncio.Future[Any] = self._loop.create_future()
-        self._waiting.put(_Write(script, future))
+        write = _Write(script, future)
+        self._waiting.put(write)
         # A caller that goes away does not take back what it asked to be written.
-        return cast(_T, await future)
+        result = cast(_T, await future)
+        if self._enqueue is not None:
+            for asked in write.enqueued:
+                await self._enqueue(asked.task_id)
+        return result
+
+    def listen(self, topic: str, heard: Callable[[str], None]) -> None:
+        self._heard.setdefault(topic, []).append(heard)
+
+    def on_return(self, returned: Callable[[], None]) -> None:
+        pass  # what is told here is heard: it never leaves this process
 
     async def close(self) -> None:
         if self._closed:
@@ -148,7 +173,7 @@ class SQLiteStore:
             group, last = self._gather(first)
             self._crowd = len(group)
             self._write_group(group)
-            self._loop.call_soon_threadsafe(_answer, group)
+            self._loop.call_soon_threadsafe(self._answer, group)
             if last:
                 return
 
@@ -181,46 +206,68 @@ class SQLiteStore:
             for write in group:
                 write.problem = write.problem or problem
 
+    def _answer(self, group: list[_Write]) -> None:
+        for write in group:
+            for told in write.told if write.problem is None else ():
+                for heard in self._heard.get(told.topic, ()):
+                    heard(told.what)
+            if write.future.cancelled():
+                continue
+            if write.problem is not None:
+                write.future.set_exception(write.problem)
+            else:
+                write.future.set_result(write.result)
+
 
 class _Write:
     """A script that waits to be written, and who waits for it."""
 
-    __slots__ = ("future", "problem", "result", "script")
+    __slots__ = ("enqueued", "future", "problem", "result", "script", "told")
 
     def __init__(self, script: Script[Any], future: asyncio.Future[Any]) -> None:
         self.script = script
         self.future = future
+        self.enqueued: list[Enqueue] = []
+        self.told: list[Tell] = []
         self.result: Any = None
         self.problem: Exception | None = None
 
     def carry_out(self, connection: apsw.Connection) -> None:
         connection.execute("savepoint one")
         try:
-            self.result = _step(connection, self.script)
+            self.result = _step(connection, self.script, self.enqueued, self.told)
         except Exception as problem:
             self.problem = problem
             connection.execute("rollback to one")
         connection.execute("release one")
 
 
-def _answer(group: list[_Write]) -> None:
-    for write in group:
-        if write.future.cancelled():
-            continue
-        if write.problem is not None:
-            write.future.set_exception(write.problem)
-        else:
-            write.future.set_result(write.result)
-
-
-def _step(connection: apsw.Connection, script: Script[_T]) -> _T:
+def _step(
+    connection: apsw.Connection,
+    script: Script[_T],
+    enqueued: list[Enqueue] | None = None,
+    told: list[Tell] | None = None,
+) -> _T:
+    """Carry out a script; what it enqueues and tells is left in the lists."""
     try:
-        query = next(script)
+        step = next(script)
         while True:
-            rows = connection.execute(_QUERIES[query.name], query.parameters).fetchall()
-            query = script.send(rows)
+            rows: Sequence[Row] = ()
+            if isinstance(step, Query):
+                rows = connection.execute(_QUERIES[step.name], step.parameters).fetchall()
+            elif isinstance(step, Enqueue):
+                _must(enqueued).append(step)
+            else:
+                _must(told).append(step)
+            step = script.send(rows)
     except StopIteration as stopped:
         return cast(_T, stopped.value)
+
+
+def _must(written: list[_T] | None) -> list[_T]:
+    if written is None:
+        raise RuntimeError("a script that only reads enqueues and tells nothing")
+    return written
 
 
 # -------------------------------------------------------------------------------------- connection
@@ -257,10 +304,7 @@ def migrate(connection: apsw.Connection) -> None:
     try:
         found = cast(int, connection.execute("pragma user_version").get)
         if found > SCHEMA_VERSION:
-            raise SchemaTooNew(
-                f"the database has schema {found}, this Safelight knows {SCHEMA_VERSION}; "
-                "run the newer Safelight that wrote it"
-            )
+            raise SchemaTooNew.of(found)
         for version, text in migrations():
             if version > found:
                 connection.execute(text)
@@ -269,10 +313,3 @@ def migrate(connection: apsw.Connection) -> None:
     except BaseException:
         connection.execute("rollback")
         raise
-
-
-def migrations() -> list[tuple[int, str]]:
-    """The migrations as (version, SQL text), in order."""
-    folder = resources.files(__package__).joinpath("migrations")
-    files = sorted(file.name for file in folder.iterdir() if file.name.endswith(".sql"))
-    return [(int(name.partition("_")[0]), folder.joinpath(name).read_text()) for name in files]
