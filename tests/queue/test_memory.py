@@ -1,4 +1,4 @@
-"""The queue: what it hands out, how many at a time, and how it is told to stop."""
+"""The queue in memory: what it hands out, how many at a time, and how it is told to stop."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from doubles import until
-from safelight.queue import Queue
+from safelight.queue.memory import MemoryQueue
 
 
 class Work:
@@ -21,12 +21,13 @@ class Work:
         self.most_at_once = 0
         self.gate = asyncio.Event()
 
-    async def __call__(self, task_id: str) -> None:
+    async def __call__(self, task_id: str) -> bool:
         self.began.append(task_id)
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         await self.gate.wait()
         self.at_once -= 1
+        return True
 
 
 @pytest.fixture
@@ -35,7 +36,9 @@ async def work() -> Work:
 
 
 @asynccontextmanager
-async def running(queue: Queue, work: Work, concurrency: int) -> AsyncIterator[asyncio.Task[None]]:
+async def running(
+    queue: MemoryQueue, work: Work, concurrency: int
+) -> AsyncIterator[asyncio.Task[None]]:
     run = asyncio.create_task(queue.run(work, concurrency))
     try:
         yield run
@@ -46,7 +49,7 @@ async def running(queue: Queue, work: Work, concurrency: int) -> AsyncIterator[a
 
 
 async def test_what_was_put_before_and_after_is_handed_out(work: Work) -> None:
-    queue = Queue()
+    queue = MemoryQueue()
     await queue.put("a")
     work.gate.set()
     async with running(queue, work, 2):
@@ -57,7 +60,7 @@ async def test_what_was_put_before_and_after_is_handed_out(work: Work) -> None:
 
 @pytest.mark.parametrize("concurrency", [1, 3])
 async def test_no_more_at_once_than_are_told(work: Work, concurrency: int) -> None:
-    queue = Queue()
+    queue = MemoryQueue()
     for n in range(8):
         await queue.put(str(n))
     async with running(queue, work, concurrency):
@@ -72,7 +75,7 @@ async def test_no_more_at_once_than_are_told(work: Work, concurrency: int) -> No
 
 
 async def test_the_first_in_is_the_first_out_and_a_higher_priority_before_it(work: Work) -> None:
-    queue = Queue()
+    queue = MemoryQueue()
     for name in "abc":
         await queue.put(name)
     await queue.put("urgent", priority=5)
@@ -83,7 +86,7 @@ async def test_the_first_in_is_the_first_out_and_a_higher_priority_before_it(wor
 
 
 async def test_what_waits_already_is_not_put_twice(work: Work) -> None:
-    queue = Queue()
+    queue = MemoryQueue()
     assert await queue.put("a")
     assert await queue.put("a")
     work.gate.set()
@@ -95,7 +98,7 @@ async def test_what_waits_already_is_not_put_twice(work: Work) -> None:
 
 
 async def test_what_was_handed_out_may_be_put_again(work: Work) -> None:
-    queue = Queue()
+    queue = MemoryQueue()
     await queue.put("a")
     work.gate.set()
     async with running(queue, work, 1):
@@ -105,7 +108,7 @@ async def test_what_was_handed_out_may_be_put_again(work: Work) -> None:
 
 
 async def test_a_full_queue_leaves_out_and_wants_again_when_there_is_room(work: Work) -> None:
-    queue = Queue(capacity=4)
+    queue = MemoryQueue(capacity=4)
     taken = [await queue.put(str(n)) for n in range(6)]
     assert taken == [True] * 4 + [False] * 2
 
@@ -123,7 +126,7 @@ async def test_a_full_queue_leaves_out_and_wants_again_when_there_is_room(work: 
 
 
 async def test_stop_waits_for_the_last_and_leaves_the_others(work: Work) -> None:
-    queue = Queue()
+    queue = MemoryQueue()
     for n in range(5):
         await queue.put(str(n))
     run = asyncio.create_task(queue.run(work, 1))
@@ -140,7 +143,7 @@ async def test_stop_waits_for_the_last_and_leaves_the_others(work: Work) -> None
 
 
 async def test_a_queue_that_was_stopped_before_it_ran_hands_out_nothing(work: Work) -> None:
-    queue = Queue()
+    queue = MemoryQueue()
     await queue.put("a")
     queue.stop()
 
@@ -152,12 +155,13 @@ async def test_a_queue_that_was_stopped_before_it_ran_hands_out_nothing(work: Wo
 async def test_work_that_raises_does_not_stop_the_queue() -> None:
     seen: list[str] = []
 
-    async def work(task_id: str) -> None:
+    async def work(task_id: str) -> bool:
         seen.append(task_id)
         if task_id == "bad":
             raise RuntimeError("this one")
+        return True
 
-    queue = Queue()
+    queue = MemoryQueue()
     await queue.put("bad")
     await queue.put("good")
     run = asyncio.create_task(queue.run(work, 1))
@@ -167,7 +171,7 @@ async def test_work_that_raises_does_not_stop_the_queue() -> None:
 
 
 async def test_thousands_pass_without_leaving_anything_behind(work: Work) -> None:
-    queue = Queue()
+    queue = MemoryQueue()
     work.gate.set()
     async with running(queue, work, 4):
         for n in range(1000):

@@ -1,19 +1,16 @@
-"""The queue: PgQueuer, in memory beside SQLite.
-
-It carries task ids and nothing else, each once. The store is the truth: an id whose task was ended
-meanwhile does no harm, because a worker claims its task in the store first.
-"""
+"""The queue beside SQLite: PgQueuer in memory, for the one process that there is."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
 from pgqueuer import PgQueuer
 from pgqueuer.adapters.inmemory import InMemoryDriver, InMemoryQueries
 from pgqueuer.models import Job
+
+from safelight.queue import Work
 
 _ENTRYPOINT = "task"
 
@@ -25,7 +22,7 @@ class _Unlogged(list[Any]):
         pass
 
 
-class Queue:
+class MemoryQueue:
     """Task ids, waiting for a worker: at most `capacity` of them, for the others wait in the store.
 
     `wanting` is set when some were left out and there is room again.
@@ -68,8 +65,7 @@ class Queue:
         if self._left_out and len(self._held) <= self._capacity // 2:
             self.wanting.set()
 
-    async def run(self, work: Callable[[str], Awaitable[None]], concurrency: int) -> None:
-        """Hand tasks to `work`, that many at a time, until `stop`; then wait for the last ones."""
+    async def run(self, work: Work, concurrency: int) -> None:
         places = asyncio.Semaphore(concurrency)
 
         async def run_one(job: Job) -> None:
@@ -88,5 +84,4 @@ class Queue:
         )
 
     def stop(self) -> None:
-        """Hand out no more tasks."""
         self._queuer.shutdown.set()

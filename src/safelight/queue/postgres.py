@@ -1,0 +1,318 @@
+"""The queue on PostgreSQL: PgQueuer, for any number of workers on any number of machines.
+
+An engine is one of PgQueuer's entrypoints, so that a worker is given what its engines run and
+nothing else. A task's id is the job's payload and its deduplication key: a task that is not at an
+end has one job. A worker that dies is known by its jobs' heartbeat, which another then finds old.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
+from typing import Any, TypeVar, cast
+
+import structlog
+from pgqueuer.adapters.persistence.queries import Queries
+from pgqueuer.core.tm import TaskManager
+from pgqueuer.domain.settings import db_settings
+from pgqueuer.errors import RetryRequested
+from pgqueuer.models import Job
+from pgqueuer.ports.driver import NotifyCallback
+from pgqueuer.ports.repository import EntrypointExecutionParameter
+from pgqueuer.qm import QueueManager
+from pgqueuer.types import JobId, QueueEntrypoint, QueueManagerId
+
+from safelight.postgres import Database, DatabaseGone
+from safelight.queue import Work
+
+_log = structlog.get_logger("safelight.queue")
+_T = TypeVar("_T")
+
+# PgQueuer's settings name its tables; they take no names that would be dangerous in a query.
+_TABLE = db_settings().qualified.queue_table
+_KEEP = (
+    f"update {_TABLE} set heartbeat = now() "  # noqa: S608
+    "where id = any($1::bigint[]) and queue_manager_id = $2 returning id"
+)
+_UNQUEUED = (
+    "select id from tasks where status in ('queued', 'running', 'uploading') "  # noqa: S608
+    f"and not exists (select from {_TABLE} where dedupe_key = tasks.id "
+    "and status in ('queued', 'picked')) and id > $1 order by id limit $2"
+)
+_MISPLACED = (
+    f"select dedupe_key from {_TABLE} where dedupe_key is not null "  # noqa: S608
+    "and entrypoint <> all($1::text[]) and (status = 'queued' or "
+    "(status = 'picked' and heartbeat < now() - $2::interval)) limit $3"
+)
+_MOVE = (
+    f"update {_TABLE} set entrypoint = $2 "  # noqa: S608
+    "where dedupe_key = $1 and status in ('queued', 'picked')"
+)
+_SWEEP = (
+    f"delete from {db_settings().qualified.queue_table_log} "  # noqa: S608
+    "where created < now() - $1::interval"
+)
+
+_PAUSE_SECONDS = 0.5
+_STOPPING_SECONDS = 10.0  # how long an end waits for a database that is away
+
+
+class PostgresQueue:
+    """The jobs of `engines`, handed to this process. `heartbeat`: seconds after which a worker
+    that was not heard of counts as dead."""
+
+    def __init__(self, database: Database, engines: Sequence[str], heartbeat: float) -> None:
+        self._engines = tuple(engines)
+        self._heartbeat = timedelta(seconds=heartbeat)
+        self._driver = _Driver(database)
+        self._jobs = _Jobs(self._driver)
+        self._manager = QueueManager(self._jobs)
+        self._jobs.worker = self._manager.queue_manager_id
+
+    async def run(self, work: Work, concurrency: int) -> None:
+        self._jobs.places = concurrency
+
+        async def run_one(job: Job) -> None:
+            try:
+                if not await work((job.payload or b"").decode()):
+                    raise RetryRequested(timedelta(0), "given back")
+            finally:
+                self._jobs.leave(job.id)
+
+        for engine in self._engines:
+            self._manager.entrypoint(engine, accepts_context=False)(run_one)
+        try:
+            await self._manager.run(
+                batch_size=1,
+                # Nobody tells of a worker that died: its jobs are looked for now and then.
+                dequeue_timeout=self._heartbeat / 3,
+                heartbeat_timeout=self._heartbeat,
+                log_aggregation_interval=timedelta(0),  # those statistics are not read here
+            )
+        except DatabaseGone as problem:  # it was told to stop: others find what it has left
+            _log.warning("queue_stopped_without_database", problem=str(problem))
+
+    def stop(self) -> None:
+        self._driver.stop()
+        self._manager.shutdown.set()
+
+
+class _Driver:
+    """PgQueuer's way to the database: waits while that is away, and wakes PgQueuer gently."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._shutdown = asyncio.Event()
+        self._tasks = TaskManager()
+        self._wake: list[NotifyCallback] = []
+        self._awake = False
+        self._stopped: float | None = None
+        self._away: float | None = None  # since when
+
+    def stop(self) -> None:
+        """Wait no more than a while for a database that is away."""
+        self._stopped = time.monotonic()
+
+    async def fetch(self, query: str, *args: object) -> list[dict[str, object]]:
+        async def act() -> list[dict[str, object]]:
+            async with self._database.acquire() as connection:
+                return [dict(row) for row in await connection.fetch(query, *args)]
+
+        return await self._patiently(act)
+
+    async def execute(self, query: str, *args: object) -> str:
+        async def act() -> str:
+            async with self._database.acquire() as connection:
+                return await connection.execute(query, *args)
+
+        return await self._patiently(act)
+
+    async def notify(self, channel: str, payload: str) -> None:
+        await self.execute("select pg_notify($1, $2)", channel, payload)
+
+    async def add_listener(self, channel: str, callback: NotifyCallback) -> None:
+        self._wake.append(callback)
+
+        def hear(payload: str) -> None:
+            # Every accept and every end on every machine is told. Between two looks into the
+            # queue one of them is enough.
+            if json.loads(payload)["type"] != "table_changed_event":
+                callback(payload)
+            elif not self._awake:
+                self._awake = True
+                callback(payload)
+
+        self._database.listen(channel, hear)
+        self._database.on_return(self.wake)
+
+    def wake(self) -> None:
+        """Have PgQueuer look into the queue now, as if it had been told of a change."""
+        if self._awake:
+            return
+        self._awake = True
+        for callback in self._wake:
+            callback(_change())
+
+    def looks(self) -> None:
+        """PgQueuer looks into the queue: what happens from now on it is to be told of."""
+        self._awake = False
+
+    @property
+    def shutdown(self) -> asyncio.Event:
+        return self._shutdown
+
+    @property
+    def tm(self) -> TaskManager:
+        return self._tasks
+
+    async def __aenter__(self) -> _Driver:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
+
+    async def _patiently(self, act: Callable[[], Awaitable[_T]]) -> _T:
+        """Wait for a database that is away: everything that PgQueuer asks may be asked twice."""
+        while True:
+            try:
+                answer = await act()
+            except DatabaseGone as problem:
+                if self._away is None:
+                    self._away = time.monotonic()
+                    _log.warning("queue_waits_for_database", problem=str(problem))
+                if self._waited_enough(self._away):
+                    raise
+                await asyncio.sleep(_PAUSE_SECONDS)
+            else:
+                self._away = None
+                return answer
+
+    def _waited_enough(self, since: float) -> bool:
+        if self._stopped is None:
+            return False
+        return time.monotonic() - max(since, self._stopped) >= _STOPPING_SECONDS
+
+
+def _change() -> str:
+    settings = db_settings()
+    return json.dumps(
+        {
+            "channel": settings.channel,
+            "operation": "insert",
+            "sent_at": "1970-01-01T00:00:00+00:00",
+            "table": settings.queue_table,
+            "type": "table_changed_event",
+        }
+    )
+
+
+class _Jobs(Queries):
+    """PgQueuer's queries, of a worker that takes no more than it has places for.
+
+    And that touches no job which is another's by now: this process may have been held up so long
+    that it was taken for dead.
+    """
+
+    worker: QueueManagerId
+    places: int = 0
+
+    def __init__(self, driver: _Driver) -> None:
+        super().__init__(driver)
+        self._own = driver
+        self._taken: set[JobId] = set()
+
+    def leave(self, job: JobId) -> None:
+        """A place is free again."""
+        self._taken.discard(job)
+        self._own.wake()
+
+    async def dequeue(
+        self,
+        batch_size: int,
+        entrypoints: dict[QueueEntrypoint, EntrypointExecutionParameter],
+        queue_manager_id: QueueManagerId,
+        global_concurrency_limit: int | None,
+        heartbeat_timeout: timedelta,
+    ) -> list[Job]:
+        self._own.looks()
+        if len(self._taken) >= self.places:
+            return []
+        jobs = await super().dequeue(
+            batch_size, entrypoints, queue_manager_id, global_concurrency_limit, heartbeat_timeout
+        )
+        self._taken.update(job.id for job in jobs)
+        return jobs
+
+    # PgQueuer asks these after it found nothing, in case it was not told of something. It is:
+    # `looks` makes sure of that.
+
+    async def eligible_queued_work(self, entrypoints: list[QueueEntrypoint]) -> int:
+        return 0
+
+    async def queued_work(self, entrypoints: list[QueueEntrypoint]) -> int:
+        return 0
+
+    async def next_deferred_eta(self, entrypoints: list[QueueEntrypoint]) -> timedelta | None:
+        return None
+
+    async def log_jobs(self, job_status: list[Any]) -> None:
+        mine = await self._mine([job.id for job, _, _ in job_status])
+        if kept := [entry for entry in job_status if entry[0].id in mine]:
+            await super().log_jobs(kept)
+
+    async def retry_job(self, job: Job, delay: timedelta, traceback_record: Any) -> None:
+        if job.id in await self._mine([job.id]):
+            await super().retry_job(job, delay, traceback_record)
+            # The trigger tells of new jobs and of those that are gone, but not of changed ones.
+            await self.driver.notify(self.qbe.settings.channel, _change())
+
+    async def update_heartbeat(self, job_ids: list[JobId]) -> None:
+        await self._mine(list(set(job_ids)))
+
+    async def _mine(self, ids: list[JobId]) -> set[JobId]:
+        """Those of the jobs that are still this worker's, and its for a while longer."""
+        rows = await self.driver.fetch(
+            _KEEP,
+            ids,
+            self.worker,
+        )
+        return {cast(JobId, row["id"]) for row in rows}
+
+
+# -------------------------------------------------------------------------------- what is missing
+
+
+async def unqueued(database: Database, after: str, limit: int) -> list[str]:
+    """Ids after that one of tasks that are not at an end and that no job is for.
+
+    There should be none. Raises `DatabaseGone`.
+    """
+    return [row["id"] for row in await database.fetch(_UNQUEUED, after, limit)]
+
+
+async def misplaced(
+    database: Database, engines: Sequence[str], silence: float, limit: int
+) -> list[str]:
+    """Ids of tasks that wait for an engine which is none of `engines`: it was renamed, or is gone.
+
+    Also of those whose worker was not heard of for `silence` seconds: nobody else would take them.
+    Raises `DatabaseGone`.
+    """
+    rows = await database.fetch(_MISPLACED, list(engines), timedelta(seconds=silence), limit)
+    return [row["dedupe_key"] for row in rows]
+
+
+async def move(database: Database, task_id: str, engine: str) -> None:
+    """Have a task that waits for one engine wait for another. Raises `DatabaseGone`."""
+    async with database.acquire() as connection:
+        await connection.execute(_MOVE, task_id, engine)
+        await connection.execute("select pg_notify($1, $2)", db_settings().channel, _change())
+
+
+async def sweep_log(database: Database, days: float) -> None:
+    """Remove what PgQueuer noted of its jobs longer ago than that. Raises `DatabaseGone`."""
+    async with database.acquire() as connection:
+        await connection.execute(_SWEEP, timedelta(days=days))
