@@ -408,10 +408,10 @@ async def test_a_redirect_to_the_inside_is_not_followed(tmp_path: Path) -> None:
 
         checks = 0
 
-        async def _resolve(self, host: str, port: int) -> list[str]:
+        async def _resolve(self, url: str) -> list[str]:
             Once.checks += 1
             self._private = Once.checks == 1
-            return await super()._resolve(host, port)
+            return await super()._resolve(url)
 
     async def answer(head: str, writer: asyncio.StreamWriter) -> None:
         reached.append(head.split(" ")[1])
@@ -423,6 +423,97 @@ async def test_a_redirect_to_the_inside_is_not_followed(tmp_path: Path) -> None:
             await Once(MOST, 5).save(f"http://127.0.0.1:{port}/first", tmp_path / "f")
 
     assert reached == ["/first"]
+
+
+# ------------------------------------------------------------------------- where our own files are
+
+
+@pytest.mark.parametrize(
+    ("trusted", "url"),
+    [
+        ("http://127.0.0.1:9000", "http://127.0.0.1:9000/bucket/a.png?X-Amz-Signature=1"),
+        ("https://127.0.0.1", "https://127.0.0.1/bucket/a.png"),
+        ("http://[::1]:9000", "http://[::1]:9000/a"),
+    ],
+)
+async def test_a_trusted_origin_may_be_inside(trusted: str, url: str) -> None:
+    await Fetcher(MOST, 5, trusted=frozenset({trusted})).check(url, "source 1")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://127.0.0.1:9000/a",  # another scheme
+        "http://127.0.0.1:9001/a",  # another port
+        "http://127.0.0.1/a",
+        "http://127.0.0.2:9000/a",  # another host
+        "http://localhost:9000/a",  # the same one, by a name that was not said
+        "http://[::ffff:127.0.0.1]:9000/a",
+        "http://127.0.0.1:9000@127.0.0.1:9001/a",
+        "http://127.0.0.1:9000@10.0.0.1/a",
+        "http://10.0.0.1/http://127.0.0.1:9000/a",
+        "http://10.0.0.1/?http://127.0.0.1:9000",
+        "http://10.0.0.1#http://127.0.0.1:9000",
+        "http://127.0.0.1:90000/a",
+    ],
+)
+async def test_nothing_else_inside_is_trusted_with_it(url: str, tmp_path: Path) -> None:
+    trusting = Fetcher(MOST, 5, trusted=frozenset({"http://127.0.0.1:9000"}))
+
+    with pytest.raises(InvalidValue):
+        await trusting.check(url, "source 1")
+    with pytest.raises(Failed):
+        await trusting.save(url, tmp_path / "f")
+    assert not (tmp_path / "f").exists()
+
+
+async def test_a_file_is_fetched_from_a_trusted_origin(tmp_path: Path) -> None:
+    async with server(answering(b"a picture")) as port:
+        origin = f"http://127.0.0.1:{port}"
+        await Fetcher(MOST, 5, trusted=frozenset({origin})).save(f"{origin}/a", tmp_path / "f")
+
+    assert (tmp_path / "f").read_bytes() == b"a picture"
+
+
+async def test_what_is_trusted_sends_nobody_further_inside(tmp_path: Path) -> None:
+    reached = []
+
+    async def answer(head: str, writer: asyncio.StreamWriter) -> None:
+        reached.append(head)
+
+    async with server(answer) as other:
+        location = f"Location: http://127.0.0.1:{other}/inside"
+        async with server(answering(b"", "302 Found", location)) as port:
+            origin = f"http://127.0.0.1:{port}"
+            with pytest.raises(Failed, match="private"):
+                await Fetcher(MOST, 5, trusted=frozenset({origin})).save(origin, tmp_path / "f")
+
+    assert reached == []
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+async def test_a_redirect_from_elsewhere_is_followed_by_the_same_rule(
+    tmp_path: Path, trusted: bool
+) -> None:
+    class Outside(Fetcher):
+        """Takes one name, which leads to a server of this test, for a public one."""
+
+        async def _resolve(self, url: str) -> list[str]:
+            return ["127.0.0.1"] if "//outside:" in url else await super()._resolve(url)
+
+    async with server(answering(b"a picture")) as bucket:
+        location = f"Location: http://127.0.0.1:{bucket}/a.png"
+        async with server(answering(b"", "302 Found", location)) as port:
+            origins = frozenset({f"http://127.0.0.1:{bucket if trusted else bucket + 1}"})
+            saving = Outside(MOST, 5, trusted=origins).save(
+                f"http://outside:{port}/", tmp_path / "f"
+            )
+            if trusted:
+                await saving
+                assert (tmp_path / "f").read_bytes() == b"a picture"
+            else:
+                with pytest.raises(Failed, match="private"):
+                    await saving
 
 
 async def test_a_name_beyond_ascii_is_asked_for_as_it_is_registered(

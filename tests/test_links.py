@@ -111,3 +111,20 @@ def test_a_task_is_dressed_with_links_to_its_files(links: Links) -> None:
 
 def test_a_task_without_files_stays_the_same(links: Links) -> None:
     assert links.dress(task(), BASE) == task()
+
+
+def test_where_a_bucket_answers_itself_its_own_links_are_given_out() -> None:
+    links = Links(Vault(b"a secret"), lambda blob: f"https://bucket.example/{blob}?signed")
+    theirs = Source(url="https://example.com/a.png")
+    given = msgspec.structs.replace(
+        task(sources=[theirs, Source(blob="x", media_type="image/png")]),
+        artifacts=(Artifact(blob="y", media_type="video/mp4"),),
+    )
+
+    dressed = links.dress(given, BASE)
+
+    assert dressed.artifacts[0].url == "https://bucket.example/y?signed"
+    assert [source.url for source in dressed.submit.sources] == [
+        theirs.url,
+        "https://bucket.example/x?signed",
+    ]

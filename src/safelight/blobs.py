@@ -8,20 +8,43 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Mapping
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import obstore
-from obstore.exceptions import BaseError
-from obstore.store import LocalStore, ObjectStore
+import structlog
+from obstore.exceptions import BaseError, GenericError
+from obstore.store import AzureStore, GCSStore, LocalStore, ObjectStore, S3Store, from_url
+
+_log = structlog.get_logger("safelight.blobs")
+
+# A request to a bucket is tried again by obstore for a moment, by a worker for as long as it takes.
+_RETRIES: Any = {"max_retries": 3, "retry_timeout": timedelta(seconds=10)}
+_CONNECT_SECONDS = 5
+_TRANSFER_SECONDS = 600
+_CHECK_SECONDS = 5.0
+_MOST_SIGNED = 10_000
+_NO_PARTS = "non-partial response"  # obstore's words for a server that answers parts with 200
+# The names by which obstore, and the environment for it, know the address of an S3 server.
+_ENDPOINTS = frozenset({"endpoint", "endpoint_url", "aws_endpoint", "aws_endpoint_url"})
 
 
 class Blobs:
     """A store of files by name. `folder` is the local folder, None where it is not one."""
 
-    def __init__(self, store: ObjectStore, folder: Path | None = None) -> None:
+    def __init__(
+        self, store: ObjectStore, folder: Path | None = None, signer: Signer | None = None
+    ) -> None:
         self._store = store
         self._folder = folder
+        self._signer = signer
+        # The addresses that signed links begin with: scheme, host and port.
+        self.origins = frozenset({signer.origin} if signer else ())
 
     @classmethod
     def local(cls, folder: Path) -> Blobs:
@@ -29,12 +52,53 @@ class Blobs:
         folder.mkdir(parents=True, exist_ok=True)
         return cls(LocalStore(folder, automatic_cleanup=True), folder)
 
-    async def put(self, name: str, data: bytes | Path) -> None:
+    @classmethod
+    def remote(
+        cls,
+        url: str,
+        options: Mapping[str, str],
+        *,
+        link_seconds: float | None,
+        public_endpoint: str | None = None,
+    ) -> Blobs:
+        """Files in a bucket: `s3://bucket/prefix`, `gs://…`, `az://…`.
+
+        `options` are obstore's for that kind of store (`endpoint`, `region`, `access_key_id`, …);
+        what is not there comes from the usual variables of the environment. Links are signed for
+        `link_seconds`, for `public_endpoint` where callers reach the bucket under another name;
+        None: they are not. Raises `ValueError` for an address or an option that is none.
+        """
+        signer = None
+        if link_seconds is not None:
+            public = options
+            if public_endpoint is not None:
+                others = {name: options[name] for name in options if name.lower() not in _ENDPOINTS}
+                public = {**others, "endpoint": public_endpoint}
+            signer = _signer(_open(url, public), link_seconds)
+        return cls(_open(url, options), None, signer)
+
+    @property
+    def signs(self) -> bool:
+        """Whether `link` makes links that need no server of ours."""
+        return self._signer is not None
+
+    def link(self, name: str) -> str:
+        """A link to a blob that the bucket itself answers, without a key, for a while."""
+        assert self._signer is not None
+        return self._signer.link(name)
+
+    async def put(self, name: str, data: bytes | Path, media_type: str | None = None) -> None:
         """Keep `data` (bytes, or the file at a path) under `name`."""
+        if self._folder is None:
+            attributes: Any = {"Content-Type": media_type} if media_type else None
+            try:
+                await obstore.put_async(self._store, name, data, attributes=attributes)
+            except FileNotFoundError as problem:  # the bucket is not there, or not any more
+                raise GenericError(str(problem)) from None
+            return
         await obstore.put_async(self._store, name, data)
-        if self._folder is not None:
-            # obstore's folder writes and renames, but leaves the data to the page cache.
-            await asyncio.to_thread(_sync, self._folder / name, self._folder)
+        # obstore's folder writes and renames, but leaves the data to the page cache.
+        await asyncio.to_thread(_sync, self._folder / name, self._folder)
 
     async def get(self, name: str) -> bytes:
         """The whole of a blob. Raises `FileNotFoundError`."""
@@ -48,13 +112,21 @@ class Blobs:
             async for chunk in result.stream(min_chunk_size=2**20):
                 file.write(chunk)
 
-    async def open(self, name: str, start: int, end: int) -> AsyncIterator[bytes]:
-        """The bytes of a blob from `start` up to, not including, `end`, in chunks.
+    async def open(self, name: str, part: range | None = None) -> AsyncIterator[bytes]:
+        """The bytes of a blob, or of a part of it, in chunks.
 
         Raises `FileNotFoundError`, at once and not when the first chunk is asked for.
         """
-        result = await obstore.get_async(self._store, name, options={"range": (start, end)})
-        return _chunks(result)
+        if part is not None:
+            options: Any = {"range": (part.start, part.stop)}
+            try:
+                return _chunks(await obstore.get_async(self._store, name, options=options))
+            except GenericError as problem:
+                # Some servers say of a part that it is the whole, and some send the whole.
+                if _NO_PARTS not in str(problem):
+                    raise
+        chunks = _chunks(await obstore.get_async(self._store, name))
+        return chunks if part is None else _cut(chunks, part)
 
     async def size(self, name: str) -> int:
         """The size of a blob in bytes. Raises `FileNotFoundError`."""
@@ -70,23 +142,113 @@ class Blobs:
             except FileNotFoundError:  # somebody else removes them too: see what is left
                 await asyncio.sleep(0)
 
-    async def folders(self, prefix: str) -> list[str]:
-        """The names of the folders in the one that `prefix` names, which ends in a slash."""
-        found = await obstore.list_with_delimiter_async(self._store, prefix=prefix)
-        return [name.rstrip("/").rpartition("/")[2] for name in found["common_prefixes"]]
+    async def folders(self, prefix: str, first: str, last: str) -> AsyncIterator[str]:
+        """The names from `first` up to, not including, `last` of the folders in `prefix`.
+
+        `prefix` ends in a slash. A bucket is not read further than that, nor from the start.
+        """
+        if self._folder is not None:
+            found = await obstore.list_with_delimiter_async(self._store, prefix=prefix)
+            for path in found["common_prefixes"]:
+                name = path.rstrip("/").rpartition("/")[2]
+                if first <= name < last:
+                    yield name
+            return
+        seen = ""
+        async for items in obstore.list(self._store, prefix=prefix, offset=f"{prefix}{first}"):
+            for item in items:
+                name = item["path"].removeprefix(prefix).partition("/")[0]
+                if name >= last:
+                    return
+                if name != seen:
+                    seen = name
+                    yield name
 
     async def check(self) -> None:
-        """Raise where the store does not answer."""
-        async for _ in obstore.list(self._store, prefix="no/such/task"):
-            pass
+        """Raise where the store does not answer, soon."""
+        async with asyncio.timeout(_CHECK_SECONDS):
+            async for _ in obstore.list(self._store, prefix="no/such/task"):
+                pass
+
+
+class Signer:
+    """Signs links to blobs. One is handed out again while half of its time is left."""
+
+    def __init__(self, store: S3Store | GCSStore | AzureStore, seconds: float) -> None:
+        self._store = store
+        self._seconds = seconds
+        parts = urlsplit(self._sign("any"))
+        self.origin = f"{parts.scheme}://{parts.netloc}"
+        self._signed: OrderedDict[str, tuple[float, str]] = OrderedDict()
+
+    def link(self, name: str) -> str:
+        now = time.monotonic()
+        made, link = self._signed.get(name, (0.0, ""))
+        if not link or now - made > self._seconds / 2:
+            link = self._sign(name)
+            self._signed[name] = (now, link)
+            self._signed.move_to_end(name)
+            if len(self._signed) > _MOST_SIGNED:
+                self._signed.popitem(last=False)
+        return link
+
+    def _sign(self, name: str) -> str:
+        return obstore.sign(self._store, "GET", name, timedelta(seconds=self._seconds))
 
 
 BlobError = BaseError
 
 
+def _signer(store: S3Store | GCSStore | AzureStore, seconds: float) -> Signer | None:
+    try:
+        return Signer(store, seconds)
+    except BaseError as problem:  # credentials that can read and write, but not sign
+        _log.warning("links_are_not_signed", problem=str(problem)[:300])
+        return None
+
+
+def _open(url: str, options: Mapping[str, str]) -> S3Store | GCSStore | AzureStore:
+    client: Any = {
+        "connect_timeout": timedelta(seconds=_CONNECT_SECONDS),
+        "timeout": timedelta(seconds=_TRANSFER_SECONDS),
+        "allow_http": _endpoint(options).startswith("http://"),
+    }
+    try:
+        config: Any = dict(options)
+        store = from_url(url, config=config, client_options=client, retry_config=_RETRIES)
+    except BaseError as problem:
+        # Its first line is the sentence, what follows is for obstore's own developers.
+        raise ValueError(str(problem).partition("\n")[0]) from None
+    if not isinstance(store, S3Store | GCSStore | AzureStore):
+        raise ValueError("must be a bucket: s3://bucket/prefix, gs://… or az://…")
+    return store
+
+
+def _endpoint(options: Mapping[str, str]) -> str:
+    """The address of the bucket's server; "" where it is the provider's own."""
+    for name, value in options.items():
+        if name.lower() in _ENDPOINTS:
+            return value
+    for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT"):  # which obstore reads for itself
+        if value := os.environ.get(name, ""):
+            return value
+    return ""
+
+
 async def _chunks(result: obstore.GetResult) -> AsyncIterator[bytes]:
     async for chunk in result.stream(min_chunk_size=2**18):
         yield bytes(chunk)
+
+
+async def _cut(chunks: AsyncIterator[bytes], part: range) -> AsyncIterator[bytes]:
+    """Those of the bytes that are in `part`."""
+    at = 0
+    async for chunk in chunks:
+        if kept := chunk[max(0, part.start - at) : max(0, part.stop - at)]:
+            yield kept
+        at += len(chunk)
+        if at >= part.stop:
+            return
 
 
 def _sync(path: Path, root: Path) -> None:

@@ -36,12 +36,23 @@ class Inside(Exception):
 
 
 class Fetcher:
-    """Fetches files of at most `most_bytes`, each within `seconds`."""
+    """Fetches files of at most `most_bytes`, each within `seconds`.
 
-    def __init__(self, most_bytes: int, seconds: float, private: bool = False) -> None:
+    The addresses of `trusted` (scheme, host and port: our own bucket's, which asks for a signature
+    itself) may be private ones.
+    """
+
+    def __init__(
+        self,
+        most_bytes: int,
+        seconds: float,
+        private: bool = False,
+        trusted: frozenset[str] = frozenset(),
+    ) -> None:
         self._most_bytes = most_bytes
         self._seconds = seconds
         self._private = private
+        self._trusted = trusted
 
     async def check(self, url: str, parameter: str) -> None:
         """Raise `InvalidValue` where the address is none, or leads inside.
@@ -49,8 +60,7 @@ class Fetcher:
         A name that does not resolve now passes: it may when the task runs, which will tell.
         """
         try:
-            host, port = _split(url)
-            await self._resolve(host, port)
+            await self._resolve(url)
         except Inside as problem:
             raise InvalidValue(f"{parameter}: {problem}", parameter=parameter) from None
         except (OSError, TimeoutError):
@@ -81,8 +91,7 @@ class Fetcher:
         raise _unavailable(url, "too many redirects")
 
     async def _save_or_follow(self, client: httpx.AsyncClient, url: str, path: Path) -> str | None:
-        host, port = _split(url)
-        addresses = await self._resolve(host, port)
+        addresses = await self._resolve(url)
         for address in addresses[:-1]:
             try:
                 return await self._save_from(client, url, address, path)
@@ -126,8 +135,9 @@ class Fetcher:
                     )
                 file.write(chunk)
 
-    async def _resolve(self, host: str, port: int) -> list[str]:
+    async def _resolve(self, url: str) -> list[str]:
         """The addresses of a host, all of which are public. Raises `Inside`, `OSError`."""
+        host, port = _split(url)
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(_RESOLVE_SECONDS):
             try:
@@ -135,7 +145,7 @@ class Fetcher:
             except ValueError:  # a label that is too long, a zero byte
                 raise Inside("not an address") from None
         addresses = [str(entry[4][0]).partition("%")[0] for entry in found]
-        if not self._private:
+        if not self._private and _origin(url) not in self._trusted:
             for address in addresses:
                 if not is_public(address):
                     raise Inside("the address leads to a private network")
@@ -173,6 +183,11 @@ def _split(url: str) -> tuple[str, int]:
     if parts.username is not None or parts.password is not None:
         raise Inside("an address must not carry a password")
     return host, port or (443 if parts.scheme == "https" else 80)
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 def _shown(url: str) -> str:

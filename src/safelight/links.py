@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hmac
 import re
+from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
@@ -29,10 +30,14 @@ class Target(NamedTuple):
 
 
 class Links:
-    """Makes and reads links. `base` is the public address that a link begins with."""
+    """Makes and reads links. `base` is the public address that a link begins with.
 
-    def __init__(self, vault: Vault) -> None:
+    Where `sign` is given it makes links to blobs that are not ours to answer: the bucket's own.
+    """
+
+    def __init__(self, vault: Vault, sign: Callable[[str], str] | None = None) -> None:
         self._vault = vault
+        self._sign = sign
 
     def write(self, base: str, target: Target, media_type: str | None) -> str:
         """The link to a file, with the suffix that fits its media type."""
@@ -70,17 +75,22 @@ class Links:
     def _artifacts(self, task: Task, base: str) -> tuple[Artifact, ...]:
         return tuple(
             msgspec.structs.replace(
-                artifact, url=self.write(base, Target(task.id, "a", index), artifact.media_type)
+                artifact, url=self._link(base, Target(task.id, "a", index), artifact)
             )
             for index, artifact in enumerate(task.artifacts)
         )
+
+    def _link(self, base: str, target: Target, file: Artifact | Source) -> str:
+        if self._sign is not None and file.blob is not None:
+            return self._sign(file.blob)
+        return self.write(base, target, file.media_type)
 
     def _sources(self, task: Task, base: str) -> tuple[Source, ...]:
         return tuple(
             source
             if source.url is not None
             else msgspec.structs.replace(
-                source, url=self.write(base, Target(task.id, "s", index), source.media_type)
+                source, url=self._link(base, Target(task.id, "s", index), source)
             )
             for index, source in enumerate(task.submit.sources)
         )
