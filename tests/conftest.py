@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
+from backends import PostgresServer, S3Server
 from doubles import Play, Player, Serving, StartApp, models_of, one_picture
 from safelight.config import Settings
 from safelight.server.app import App
@@ -47,6 +48,25 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
     return SETTINGS
 
 
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """One PostgreSQL server for all tests that leave it running."""
+    server = PostgresServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """One S3 server for all tests that leave it running."""
+    root = tmp_path_factory.mktemp("s3") / "buckets"
+    root.mkdir()
+    server = S3Server(root)
+    server.start()
+    yield server
+    server.close()
+
+
 @pytest.fixture
 async def start_app(tmp_path: Path) -> AsyncIterator[StartApp]:
     """Starts apps, each on the same data folder unless told otherwise."""
@@ -57,7 +77,7 @@ async def start_app(tmp_path: Path) -> AsyncIterator[StartApp]:
         ) -> Serving:
             engine = Player(play)
             chosen = {"data": tmp_path / "data", "concurrency": 2, "grace": 0, **settings}
-            app = App.build(Settings(**chosen), models_of(engine))
+            app = await App.build(Settings(**chosen), models_of(engine))
             stack.push_async_callback(app.close)
             key = await app.first_key() or await app.keyring.create("another")
             if start:

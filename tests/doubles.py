@@ -183,9 +183,9 @@ class Serving:
 
     async def ended(self, id: str) -> Task:
         """The task once it is at its end."""
-        await until(lambda: not self.app.worker.runs(id) and not self.app.queue.holds(id))
-        found = await self.task(id)
-        assert found.ended
+        async with asyncio.timeout(10):
+            while not (found := await self.task(id)).ended or self.app.worker.runs(id):  # noqa: ASYNC110
+                await asyncio.sleep(0.002)
         return found
 
     async def age(self, id: str) -> None:

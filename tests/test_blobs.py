@@ -1,46 +1,128 @@
-"""Files by name, in a local folder."""
+"""Files by name: in a local folder, and in a bucket of a real S3 server."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import pytest
 from obstore.store import MemoryStore
 
-from safelight.blobs import Blobs
+from backends import Bucket, S3Server
+from safelight.blobs import BlobError, Blobs
 
 NAME = "tasks/abc/1-0.png"
+# A page of an S3 server's list has 1000 names.
+MORE_THAN_A_PAGE = 1003
+
+
+@dataclass
+class Kept:
+    """Blobs, and the folder in which their files can be seen from outside."""
+
+    blobs: Blobs
+    folder: Path
+
+    def files(self) -> list[str]:
+        """The names of the files that are there."""
+        found = (path for path in self.folder.rglob("*") if path.is_file())
+        return sorted(str(path.relative_to(self.folder)) for path in found)
+
+    def make(self, *names: str) -> None:
+        """Make small files, faster than through the store."""
+        for name in names:
+            path = self.folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"x")
 
 
 @pytest.fixture
-def blobs(tmp_path: Path) -> Blobs:
-    return Blobs.local(tmp_path / "files")
+def bucket(s3: S3Server) -> Bucket:
+    return s3.bucket("kept")
 
 
-async def read(blobs: Blobs, name: str, start: int, end: int) -> bytes:
-    return b"".join([chunk async for chunk in await blobs.open(name, start, end)])
+@pytest.fixture(params=["folder", "bucket"])
+def kept(request: pytest.FixtureRequest, tmp_path: Path) -> Kept:
+    if request.param == "folder":
+        return Kept(Blobs.local(tmp_path / "files"), tmp_path / "files")
+    made: Bucket = request.getfixturevalue("bucket")
+    return Kept(remote(made), made.folder / "kept")
 
 
-async def test_bytes_are_read_back(blobs: Blobs) -> None:
-    await blobs.put(NAME, b"0123456789")
-
-    assert await blobs.get(NAME) == b"0123456789"
-    assert await blobs.size(NAME) == 10
-    assert await read(blobs, NAME, 0, 10) == b"0123456789"
-    assert await read(blobs, NAME, 3, 5) == b"34"
+@pytest.fixture
+def blobs(kept: Kept) -> Blobs:
+    return kept.blobs
 
 
-async def test_a_file_is_kept_and_copied_out(blobs: Blobs, tmp_path: Path) -> None:
-    large = os.urandom(3_000_000)
+def remote(
+    bucket: Bucket,
+    link_seconds: float | None = 60,
+    public_endpoint: str | None = None,
+    endpoint: str | None = None,
+) -> Blobs:
+    """The blobs in a bucket, reached under its own address or another."""
+    return Blobs.remote(
+        bucket.url,
+        {**bucket.options, "endpoint": endpoint or bucket.options["endpoint"]},
+        link_seconds=link_seconds,
+        public_endpoint=public_endpoint,
+    )
+
+
+async def read(blobs: Blobs, name: str, part: range | None = None) -> bytes:
+    return b"".join([chunk async for chunk in await blobs.open(name, part)])
+
+
+async def folders(blobs: Blobs, first: str, last: str) -> list[str]:
+    return [name async for name in blobs.folders("tasks/", first, last)]
+
+
+# -------------------------------------------------------------------------------- in and out
+
+
+async def test_bytes_are_read_back(kept: Kept) -> None:
+    await kept.blobs.put(NAME, b"0123456789")
+
+    assert await kept.blobs.get(NAME) == b"0123456789"
+    assert await kept.blobs.size(NAME) == 10
+    assert await read(kept.blobs, NAME) == b"0123456789"
+    assert await read(kept.blobs, NAME, range(3, 5)) == b"34"
+    assert await read(kept.blobs, NAME, range(9, 10)) == b"9"
+    assert kept.files() == [NAME]
+
+
+async def test_what_is_put_again_is_replaced(blobs: Blobs) -> None:
+    await blobs.put(NAME, b"first", "image/png")
+    await blobs.put(NAME, b"second and longer", "image/png")
+
+    assert await blobs.get(NAME) == b"second and longer"
+
+
+# The larger one goes to a bucket in several parts.
+@pytest.mark.parametrize("size", [3_000_000, 12_000_000])
+async def test_a_file_is_kept_and_copied_out(blobs: Blobs, tmp_path: Path, size: int) -> None:
+    large = os.urandom(size)
     (tmp_path / "in").write_bytes(large)
 
-    await blobs.put(NAME, tmp_path / "in")
+    await blobs.put(NAME, tmp_path / "in", "video/mp4")
     await blobs.save(NAME, tmp_path / "out")
 
+    assert await blobs.size(NAME) == size
     assert (tmp_path / "out").read_bytes() == large
-    assert await read(blobs, NAME, 1_000_000, 2_500_000) == large[1_000_000:2_500_000]
+    assert await read(blobs, NAME, range(1_000_000, 2_500_000)) == large[1_000_000:2_500_000]
+
+
+async def test_a_file_that_is_empty_is_a_file(blobs: Blobs, tmp_path: Path) -> None:
+    await blobs.put(NAME, b"")
+    await blobs.save(NAME, tmp_path / "out")
+
+    assert (await blobs.get(NAME), await blobs.size(NAME)) == (b"", 0)
+    assert (tmp_path / "out").read_bytes() == b""
 
 
 async def test_a_blob_that_is_not_there_is_told_at_once(blobs: Blobs, tmp_path: Path) -> None:
@@ -50,54 +132,316 @@ async def test_a_blob_that_is_not_there_is_told_at_once(blobs: Blobs, tmp_path: 
         await blobs.size(NAME)
     with pytest.raises(FileNotFoundError):
         await blobs.save(NAME, tmp_path / "out")
-    with pytest.raises(FileNotFoundError):
-        await blobs.open(NAME, 0, 1)
+    for part in (None, range(1)):
+        with pytest.raises(FileNotFoundError):
+            await blobs.open(NAME, part)
     assert not (tmp_path / "out").exists()
-
-
-async def test_remove_takes_what_begins_with_the_prefix(blobs: Blobs, tmp_path: Path) -> None:
-    names = [f"tasks/abc/{n}" for n in range(120)]
-    await asyncio.gather(*(blobs.put(name, b"x") for name in (*names, "tasks/abcd/0")))
-
-    await blobs.remove("tasks/abc/")
-    await blobs.remove("tasks/abc/")  # nothing is left: nothing happens
-
-    assert await blobs.size("tasks/abcd/0") == 1
-    assert not (tmp_path / "files" / "tasks" / "abc").exists()
-
-
-async def test_two_may_remove_the_same_at_once(blobs: Blobs) -> None:
-    for n in range(30):
-        await blobs.put(f"tasks/abc/{n}", b"x")
-
-    await asyncio.gather(*(blobs.remove("tasks/abc/") for _ in range(4)))
-
-    with pytest.raises(FileNotFoundError):
-        await blobs.size("tasks/abc/0")
-
-
-async def test_files_are_owned_by_the_folder(blobs: Blobs, tmp_path: Path) -> None:
-    with pytest.raises(Exception, match=r"\.\."):
-        await blobs.put("../outside", b"x")
-
-    assert not (tmp_path / "outside").exists()
-
-
-async def test_nothing_half_written_is_seen(blobs: Blobs, tmp_path: Path) -> None:
-    await blobs.put(NAME, b"x")
-
-    assert [path.name for path in (tmp_path / "files").rglob("*") if path.is_file()] == ["1-0.png"]
 
 
 async def test_a_store_that_answers_passes_the_check(blobs: Blobs) -> None:
     await blobs.check()
 
 
+# ----------------------------------------------------------------------------------- removing
+
+
+async def test_remove_takes_what_begins_with_the_prefix(kept: Kept) -> None:
+    # More than are removed in one go.
+    kept.make(*(f"tasks/abc/{n}" for n in range(60)), "tasks/abcd/0", "tasks/ab")
+
+    await kept.blobs.remove("tasks/abc/")
+    await kept.blobs.remove("tasks/abc/")  # nothing is left: nothing happens
+
+    assert kept.files() == ["tasks/ab", "tasks/abcd/0"]
+
+
+async def test_a_removed_folder_leaves_none_behind(tmp_path: Path) -> None:
+    blobs = Blobs.local(tmp_path)
+    await blobs.put(NAME, b"x")
+
+    await blobs.remove("tasks/abc/")
+
+    assert not (tmp_path / "tasks" / "abc").exists()
+
+
+async def test_two_may_remove_the_same_at_once(kept: Kept) -> None:
+    kept.make(*(f"tasks/abc/{n}" for n in range(30)))
+
+    await asyncio.gather(*(kept.blobs.remove("tasks/abc/") for _ in range(4)))
+
+    assert kept.files() == []
+
+
+# ------------------------------------------------------------------------------------ folders
+
+
+async def test_folders_are_found_between_two_names(kept: Kept) -> None:
+    kept.make(*(f"tasks/{name}/{n}" for name in "abcd" for n in range(3)), "others/b/0")
+
+    assert sorted(await folders(kept.blobs, "a", "e")) == ["a", "b", "c", "d"]
+    assert sorted(await folders(kept.blobs, "b", "d")) == ["b", "c"]
+    assert await folders(kept.blobs, "bb", "bc") == []
+    assert await folders(kept.blobs, "c", "c") == []
+    assert await folders(kept.blobs, "e", "f") == []
+
+
+async def test_there_are_no_folders_where_nothing_is(blobs: Blobs) -> None:
+    assert await folders(blobs, "a", "z") == []
+
+
+async def test_a_folder_of_many_files_is_found_once(kept: Kept) -> None:
+    kept.make("tasks/a/0", *(f"tasks/b/{n}" for n in range(MORE_THAN_A_PAGE)), "tasks/c/0")
+
+    assert sorted(await folders(kept.blobs, "a", "d")) == ["a", "b", "c"]
+    assert await folders(kept.blobs, "b", "c") == ["b"]
+
+
+# ---------------------------------------------------------------------------- the local folder
+
+
+async def test_files_are_owned_by_the_folder(tmp_path: Path) -> None:
+    blobs = Blobs.local(tmp_path / "files")
+
+    with pytest.raises(Exception, match=r"\.\."):
+        await blobs.put("../outside", b"x")
+
+    assert not (tmp_path / "outside").exists()
+
+
+async def test_a_folder_signs_no_links(tmp_path: Path) -> None:
+    blobs = Blobs.local(tmp_path)
+
+    assert not blobs.signs
+    assert blobs.origins == frozenset()
+
+
 async def test_any_store_of_obstores_will_do() -> None:
     blobs = Blobs(MemoryStore())
     await blobs.put(NAME, b"0123456789")
 
-    assert await read(blobs, NAME, 2, 4) == b"23"
+    assert await read(blobs, NAME, range(2, 4)) == b"23"
     await blobs.remove("tasks/abc/")
     with pytest.raises(FileNotFoundError):
-        await blobs.open(NAME, 0, 1)
+        await blobs.open(NAME)
+
+
+# -------------------------------------------------------------------------------- signed links
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[httpx.AsyncClient]:
+    """Somebody who has no key."""
+    async with httpx.AsyncClient(trust_env=False) as client:
+        yield client
+
+
+async def test_a_link_opens_without_a_key(bucket: Bucket, http: httpx.AsyncClient) -> None:
+    blobs = remote(bucket)
+    await blobs.put(NAME, b"0123456789", "image/png")
+
+    answer = await http.get(blobs.link(NAME))
+    part = await http.get(blobs.link(NAME), headers={"range": "bytes=3-4"})
+
+    assert (answer.status_code, answer.content) == (200, b"0123456789")
+    # The bucket knows what it is: a browser shows it.
+    assert answer.headers["content-type"] == "image/png"
+    assert part.content == b"34"  # this server says 200, others 206
+
+
+async def test_a_link_opens_one_file_and_only_as_it_was_signed(
+    bucket: Bucket, http: httpx.AsyncClient
+) -> None:
+    blobs = remote(bucket)
+    await blobs.put(NAME, b"mine")
+    await blobs.put("tasks/abc/2-0.png", b"another's")
+    link = blobs.link(NAME)
+
+    for other in (link.partition("?")[0], link.replace("1-0.png", "2-0.png"), f"{link[:-1]}x"):
+        answer = await http.get(other)
+        assert answer.status_code in (400, 403)
+        assert b"another's" not in answer.content
+    assert (await http.put(link, content=b"changed")).status_code == 403
+    assert await blobs.get(NAME) == b"mine"
+
+
+async def test_a_link_of_a_blob_that_is_gone_leads_nowhere(
+    bucket: Bucket, http: httpx.AsyncClient
+) -> None:
+    assert (await http.get(remote(bucket).link(NAME))).status_code == 404
+
+
+async def test_a_link_expires(bucket: Bucket, http: httpx.AsyncClient) -> None:
+    blobs = remote(bucket, link_seconds=1)
+    await blobs.put(NAME, b"x")
+    link = blobs.link(NAME)
+    deadline = time.monotonic() + 30
+
+    while (answer := await http.get(link)).status_code == 200:
+        assert time.monotonic() < deadline, "the link does not expire"
+        await asyncio.sleep(0.1)
+
+    assert answer.status_code in (400, 403)
+    assert (await http.get(blobs.link(NAME))).status_code == 200
+
+
+async def test_a_link_is_the_same_while_half_of_its_time_is_left(bucket: Bucket) -> None:
+    blobs = remote(bucket, link_seconds=600)
+    brief = remote(bucket, link_seconds=2)
+    link, began = brief.link(NAME), time.monotonic()
+
+    assert {blobs.link(NAME) for _ in range(5)} == {blobs.link(NAME)}
+    assert blobs.link("another") != blobs.link(NAME)
+    while brief.link(NAME) == link:
+        assert time.monotonic() - began < 30, "the link is never signed anew"
+        await asyncio.sleep(0.02)
+    assert time.monotonic() - began > 1
+
+
+async def test_a_link_is_of_the_public_endpoint(bucket: Bucket) -> None:
+    blobs = remote(bucket, public_endpoint="https://files.example:9443")
+
+    assert blobs.link(NAME).startswith("https://files.example:9443/")
+    assert f"/kept/{NAME}?" in blobs.link(NAME)
+    assert blobs.origins == {"https://files.example:9443"}
+    await blobs.put(NAME, b"x")  # itself it goes the short way
+    assert await blobs.get(NAME) == b"x"
+
+
+async def test_a_public_endpoint_that_leads_to_the_same_server_opens_the_file(
+    s3: S3Server, bucket: Bucket, http: httpx.AsyncClient
+) -> None:
+    public = f"http://localhost:{s3.port}"
+    blobs = remote(bucket, public_endpoint=public)
+    await blobs.put(NAME, b"x")
+
+    assert blobs.link(NAME).startswith(f"{public}/")
+    assert (await http.get(blobs.link(NAME))).content == b"x"
+
+
+async def test_links_are_not_signed_where_nobody_wants_them(bucket: Bucket) -> None:
+    blobs = remote(bucket, link_seconds=None)
+
+    assert not blobs.signs
+    assert blobs.origins == frozenset()
+
+
+async def test_links_come_from_the_buckets_own_address(s3: S3Server, bucket: Bucket) -> None:
+    assert remote(bucket).origins == {s3.endpoint}
+
+
+# ----------------------------------------------------------------------------- what goes wrong
+
+
+@pytest.mark.parametrize("variable", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT"])
+async def test_what_is_not_given_comes_from_the_environment(
+    s3: S3Server, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv(variable, s3.endpoint)
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3.KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3.SECRET)
+    blobs = Blobs.remote(bucket.url, {}, link_seconds=60)
+
+    await blobs.put(NAME, b"x")
+
+    assert bucket.files() == [f"kept/{NAME}"]
+    assert blobs.origins == {s3.endpoint}
+
+
+async def test_an_endpoint_may_have_its_long_name(s3: S3Server, bucket: Bucket) -> None:
+    options = {**bucket.options, "aws_endpoint": bucket.options["endpoint"]}
+    del options["endpoint"]
+    blobs = Blobs.remote(
+        bucket.url, options, link_seconds=60, public_endpoint="https://files.example"
+    )
+
+    await blobs.check()
+
+    assert blobs.origins == {"https://files.example"}
+
+
+WRONG_KEYS = [
+    ({"secret_access_key": "another-secret"}, "SignatureDoesNotMatch"),
+    ({"access_key_id": "another-key"}, "InvalidAccessKeyId"),
+]
+
+
+@pytest.mark.parametrize(("options", "said"), WRONG_KEYS)
+async def test_wrong_keys_are_told(bucket: Bucket, options: dict[str, str], said: str) -> None:
+    blobs = Blobs.remote(bucket.url, {**bucket.options, **options}, link_seconds=60)
+
+    for act in (blobs.check, lambda: blobs.put(NAME, b"x"), lambda: blobs.get(NAME)):
+        with pytest.raises(BlobError, match=said):
+            await act()
+    assert bucket.files() == []
+
+
+async def test_a_bucket_that_is_not_there_is_told(bucket: Bucket) -> None:
+    blobs = Blobs.remote("s3://no-such-bucket/kept", bucket.options, link_seconds=60)
+
+    with pytest.raises(BlobError, match="NoSuchBucket"):
+        await blobs.check()
+    # A file is put nowhere: that is no file which is not found.
+    with pytest.raises(BlobError, match="NoSuchBucket"):
+        await blobs.put(NAME, b"x")
+
+
+@pytest.mark.parametrize("endpoint", ["http://127.0.0.1:1", "http://no-such-host.invalid"])
+async def test_a_wrong_address_is_told_soon(bucket: Bucket, endpoint: str) -> None:
+    blobs = remote(bucket, endpoint=endpoint)
+    began = time.monotonic()
+
+    with pytest.raises((BlobError, TimeoutError)):
+        await blobs.check()
+
+    assert time.monotonic() - began < 10
+
+
+async def test_a_server_that_is_down_is_told_soon_and_is_back_when_it_is(
+    tmp_path: Path,
+) -> None:
+    root = tmp_path / "buckets"
+    root.mkdir()
+    own = S3Server(root)
+    own.start()
+    try:
+        blobs = remote(own.bucket())
+        await blobs.put(NAME, b"x")
+        own.stop()
+        await _fails_soon(blobs.check)
+        await _fails_soon(lambda: blobs.put(NAME, b"y"))
+        await _fails_soon(lambda: blobs.get(NAME))
+        own.start()
+        await blobs.check()
+        assert await blobs.get(NAME) == b"x"
+    finally:
+        own.close()
+
+
+async def _fails_soon(act: Callable[[], Awaitable[object]]) -> None:
+    began = time.monotonic()
+    with pytest.raises((BlobError, TimeoutError)):
+        await act()
+    assert time.monotonic() - began < 15
+
+
+NO_BUCKET = [
+    ("nowhere://bucket/kept", {}, "recognise"),
+    ("s3://", {}, "recognise"),
+    ("s3:///kept", {}, "recognise"),
+    ("http://files.example/kept", {}, "must be a bucket"),
+    ("memory:///", {}, "must be a bucket"),
+    ("file:///", {}, "must be a bucket"),
+    ("s3://bucket/kept", {"colour": "blue"}, "colour"),
+    ("az://bucket/kept", {}, "[Aa]ccount"),
+]
+
+
+@pytest.mark.parametrize(("url", "options", "said"), NO_BUCKET)
+def test_what_is_no_bucket_is_refused_in_a_line(
+    url: str, options: dict[str, str], said: str
+) -> None:
+    with pytest.raises(ValueError, match=said) as told:
+        Blobs.remote(url, options, link_seconds=60)
+
+    assert "\n" not in str(told.value)

@@ -34,6 +34,15 @@ def test_without_anything_the_defaults_are_safe() -> None:
     assert settings.dialects == ()
 
 
+def test_without_anything_everything_is_on_this_machine_and_in_one_process() -> None:
+    settings = load()
+
+    assert (settings.database, settings.files) == (None, None)
+    assert (settings.processes, settings.workers, settings.run_engines) == (1, True, ())
+    assert (settings.files_links, settings.files_public_endpoint) == ("signed", None)
+    assert settings.heartbeat < settings.patience
+
+
 def test_the_command_line_wins_over_the_environment_over_the_file(
     elsewhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -86,6 +95,50 @@ def test_tables_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -
 
     assert settings.dialects == ("tensorslab",)
     assert settings.engines == {"sketch": {"places": "2"}}
+
+
+def test_many_machines_are_set_by_the_environment_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "DATABASE": "postgresql://safelight:secret@db:5432/safelight",
+        "FILES": "s3://pictures/kept",
+        "FILES_OPTIONS__ENDPOINT": "http://minio:9000",
+        "FILES_OPTIONS__REGION": "us-east-1",
+        "FILES_LINKS": "own",
+        "FILES_PUBLIC_ENDPOINT": "https://files.example",
+        "LINK_HOURS": "0.5",
+        "WORKERS": "false",
+        "RUN_ENGINES": '["sketch"]',
+        "PROCESSES": "2",
+        "CONNECTIONS": "5",
+        "HEARTBEAT": "10",
+        "PATIENCE": "60",
+    }.items():
+        monkeypatch.setenv(f"SAFELIGHT_{name}", value)
+
+    settings = load()
+
+    assert settings.database == "postgresql://safelight:secret@db:5432/safelight"
+    assert settings.files == "s3://pictures/kept"
+    assert settings.files_options == {"endpoint": "http://minio:9000", "region": "us-east-1"}
+    assert (settings.files_links, settings.link_hours) == ("own", 0.5)
+    assert settings.files_public_endpoint == "https://files.example"
+    assert (settings.workers, settings.run_engines, settings.processes) == (False, ("sketch",), 2)
+    assert (settings.connections, settings.heartbeat, settings.patience) == (5, 10, 60)
+
+
+def test_options_of_the_files_may_be_one_table_in_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SAFELIGHT_FILES_OPTIONS", '{"endpoint": "http://minio:9000"}')
+
+    assert load().files_options == {"endpoint": "http://minio:9000"}
+
+
+def test_what_needs_a_database_of_many_is_refused_without_one() -> None:
+    for alone in ({"processes": 2}, {"workers": False}):
+        with pytest.raises(SettingsError, match=f"{next(iter(alone))}: .*PostgreSQL"):
+            load(**alone)
+        assert load(database="postgresql://db/safelight", **alone)
 
 
 def test_what_else_the_environment_says_of_us_is_no_setting(
@@ -141,6 +194,18 @@ def test_a_name_that_is_given_and_no_setting_is_refused() -> None:
         ("log_level", "loud"),
         ("rates", {"tencent.ProcessImage": "often"}),
         ("models", [{"name": "a"}]),
+        ("database", "mysql://db/safelight"),
+        ("database", "safelight.db"),
+        ("connections", 1),
+        ("processes", 0),
+        ("files", "bucket/prefix"),
+        ("files", "/srv/files"),
+        ("files_links", "public"),
+        ("files_options", {"endpoint": 1}),
+        ("link_hours", 0),
+        ("link_hours", 169),  # no longer than a week: S3 signs for no more
+        ("heartbeat", 0),
+        ("patience", 0),
     ],
 )
 def test_a_value_that_cannot_be_is_refused_by_its_name(name: str, value: Any) -> None:
@@ -166,9 +231,10 @@ def test_a_file_that_is_not_there_or_no_toml_is_refused_by_its_name(elsewhere: P
         load(write(elsewhere, "port = ", "broken.toml"))
 
 
-def test_a_refusal_does_not_repeat_the_value(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["public_url", "database", "files"])
+def test_a_refusal_does_not_repeat_the_value(name: str) -> None:
     with pytest.raises(SettingsError) as told:
-        load(public_url="sk-very-secret")
+        load(**{name: "sk-very-secret"})
 
     assert "very" not in str(told.value)
 
@@ -184,3 +250,4 @@ def test_values_are_tidied() -> None:
     assert settings.public_url == "https://pictures.example"
     assert settings.log_level == "info"
     assert Settings(public_url=None).public_url is None
+    assert Settings(database="postgres://db/safelight").database == "postgres://db/safelight"

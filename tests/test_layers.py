@@ -18,7 +18,7 @@ NAME = safelight.__name__
 # From the bottom to the top: what stands in a line imports from the lines above it here only.
 LAYERS = (
     {"errors", "task", "media_types"},
-    {"sizes", "wire"},
+    {"sizes", "wire", "postgres"},
     {"dialects"},
     {"blobs", "config", "media", "queue", "secrets", "store"},
     {"client", "engines", "links"},
@@ -39,7 +39,9 @@ ALLOWED = {
     "wire": {"task", "errors"},
     "dialects": {"wire", "task", "errors", "sizes"},
     "engines": {"task", "errors", "sizes", "media_types"},
-    "store": {"task", "errors"},
+    "store": {"task", "errors", "postgres"},
+    "queue": {"postgres"},
+    "postgres": set(),
     "client": {"dialects", "wire", "task", "errors", "media_types"},
 }
 # Only these see the wire formats: everything else speaks our words.

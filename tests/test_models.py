@@ -42,6 +42,11 @@ def test_the_first_rule_that_fits_decides() -> None:
     assert models.find(Submit(model="else")) == (MAKING, {"a": 3})
 
 
+def test_the_engines_are_named_once_each() -> None:
+    assert ModelMap((), ENGINES).engines == ("film", "player")
+    assert models_of(MAKING).engines == ("player",)
+
+
 def test_a_name_is_its_case_too() -> None:
     with pytest.raises(UnknownModel):
         ModelMap((rule("dream"),), ENGINES).find(Submit(model="Dream"))

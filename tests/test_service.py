@@ -17,7 +17,7 @@ from safelight.config import ModelRule
 from safelight.errors import Conflict, Fault, InvalidValue, NotFound, UnknownModel, Unsupported
 from safelight.fetching import Fetcher
 from safelight.links import Links, Target
-from safelight.queue import Queue
+from safelight.queue.memory import MemoryQueue
 from safelight.secrets import Vault
 from safelight.service import Service, folder_of
 from safelight.store import StoreClosed, scripts
@@ -49,7 +49,7 @@ class Parts:
 
     store: SQLiteStore
     folder: Path
-    queue: Queue
+    queue: MemoryQueue
     links: Links
     service: Service
     engine: Player
@@ -72,12 +72,12 @@ class Parts:
 
 @pytest.fixture
 async def parts(tmp_path: Path) -> AsyncIterator[Parts]:
-    store, folder, engine = SQLiteStore.open(tmp_path / "db"), tmp_path / "files", Player()
-    queue, links, now = Queue(), Links(Vault(b"secret")), [NOW]
-    stopped: list[str] = []
+    queue, links, now = MemoryQueue(), Links(Vault(b"secret")), [NOW]
+    store, folder = SQLiteStore.open(tmp_path / "db", queue.put), tmp_path / "files"
+    engine, stopped = Player(), list[str]()
+    store.listen(scripts.ENDED, stopped.append)
     service = Service(
         store,
-        queue,
         Blobs.local(folder),
         models_of(engine, ModelRule(name="still", engine="sketch", options={"a": 1})),
         Fetcher(MOST_BYTES, 1),
@@ -85,7 +85,6 @@ async def parts(tmp_path: Path) -> AsyncIterator[Parts]:
         retention=RETENTION,
         max_source=MOST_BYTES,
         max_pixels=MOST_PIXELS,
-        stop=stopped.append,
         clock=lambda: now[0],
     )
     yield Parts(store, folder, queue, links, service, engine, stopped, now)
@@ -204,10 +203,10 @@ async def test_nothing_is_kept_of_what_was_not_accepted(
     else:
         put = Blobs.put
 
-        async def full(self: Blobs, name: str, data: bytes | Path) -> None:
+        async def full(self: Blobs, name: str, data: bytes | Path, *more: Any) -> None:
             if name.endswith("source-1"):
                 raise OSError("No space left on device")
-            await put(self, name, data)
+            await put(self, name, data, *more)
 
         monkeypatch.setattr(Blobs, "put", full)
         with pytest.raises(OSError, match="space"):

@@ -317,7 +317,7 @@ async def test_a_model_that_is_gone_since_is_told(parts: Parts) -> None:
 # --------------------------------------------------------------------------- cancel and delete
 
 
-async def start(parts: Parts, held: Held, worker: Worker) -> asyncio.Task[None]:
+async def start(parts: Parts, held: Held, worker: Worker) -> asyncio.Task[bool]:
     parts.engine.play = held
     await parts.add()
     run = asyncio.create_task(worker.run(ID))
@@ -331,8 +331,8 @@ async def test_a_cancelled_task_is_stopped_at_once(parts: Parts, held: Held) -> 
 
     await parts.store.write(scripts.cancel(ID, "alice", NOW))
     worker.stop(ID)
-    await run
 
+    assert await run is True
     assert held.cleaned
     assert (await parts.task()).status is Status.CANCELED
     assert (parts.kept(), parts.left(), worker.runs(ID)) == ([], [], False)
@@ -356,10 +356,10 @@ async def test_a_task_that_is_deleted_while_its_files_are_kept_leaves_none(
 ) -> None:
     put, entered, gate = Blobs.put, asyncio.Event(), asyncio.Event()
 
-    async def slowly(self: Blobs, name: str, data: bytes | Path) -> None:
+    async def slowly(self: Blobs, name: str, data: bytes | Path, *more: Any) -> None:
         entered.set()
         await gate.wait()
-        await put(self, name, data)
+        await put(self, name, data, *more)
 
     monkeypatch.setattr(Blobs, "put", slowly)
     await parts.add()
@@ -375,6 +375,25 @@ async def test_a_task_that_is_deleted_while_its_files_are_kept_leaves_none(
     await run
 
     assert parts.kept() == []
+
+
+@pytest.mark.parametrize("end", ["cancel", "delete", "none"])
+async def test_an_end_that_was_not_heard_of_is_seen(parts: Parts, held: Held, end: str) -> None:
+    worker = parts.worker()
+    run = await start(parts, held, worker)
+    if end == "cancel":
+        await parts.store.write(scripts.cancel(ID, "alice", NOW))
+    if end == "delete":
+        await parts.store.write(scripts.delete((ID,), "alice", None))
+
+    await worker.look()
+
+    if end == "none":
+        assert worker.runs(ID)
+        held.gate.set()
+    assert await run is True
+    assert held.cleaned
+    assert (parts.left(), len(parts.kept())) == ([], 1 if end == "none" else 0)
 
 
 async def test_stopping_what_is_not_run_does_nothing(parts: Parts) -> None:
@@ -444,8 +463,8 @@ async def test_a_drained_run_is_given_back_and_no_death(parts: Parts, held: Held
     run = await start(parts, held, worker)
 
     await worker.release()
-    await run
 
+    assert await run is False  # the queue is to hand it out again
     assert held.cleaned
     given_back = await parts.task()
     assert (given_back.status, given_back.deaths) == (Status.RUNNING, 0)

@@ -87,23 +87,124 @@ _Config = Annotated[
 _Json = Annotated[bool, Parameter(name="--json", negative="", help="Answer in JSON.")]
 
 
+_Database = Annotated[
+    str | None, Parameter(help="postgresql:// address [default: SQLite in the data folder].")
+]
+_Files = Annotated[
+    str | None, Parameter(help="s3://bucket/prefix and its kin [default: the data folder].")
+]
+_Engines = Annotated[
+    str | None, Parameter(help="Run tasks of these engines only: names with commas between.")
+]
+_Concurrency = Annotated[int | None, Parameter(help="Tasks run at once [default: the cores].")]
+
+
 @app.command
 def serve(
-    *, host: _Host = None, port: _Port = None, data: _Data = None, file: _Config = None
+    *,
+    host: _Host = None,
+    port: _Port = None,
+    data: _Data = None,
+    database: _Database = None,
+    files: _Files = None,
+    workers: Annotated[
+        bool | None, Parameter(help="Run tasks too, not only the API [default: yes].")
+    ] = None,
+    engines: _Engines = None,
+    concurrency: _Concurrency = None,
+    processes: Annotated[
+        int | None, Parameter(help="Processes that share the port [default: 1].")
+    ] = None,
+    shared: Annotated[int | None, Parameter(show=False)] = None,
+    file: _Config = None,
 ) -> int:
     """Run the server until SIGTERM or SIGINT, which drain it."""
     # Imported here: asking about a task needs no server, and need not wait for one to load.
     from safelight.server import logs
-    from safelight.server.app import free_port
+    from safelight.server.app import check_address, free_port, prepare
     from safelight.server.app import serve as run_server
 
-    settings = config.load(file, host=host, port=port, data=data)
+    settings = config.load(
+        file,
+        host=host,
+        port=port,
+        data=data,
+        database=database,
+        files=files,
+        workers=workers,
+        run_engines=_names(engines),
+        concurrency=concurrency,
+        processes=processes,
+    )
     logs.configure(settings.log_level, settings.log_json)
     with _opening():
         if settings.port == 0:
             settings = settings.model_copy(update={"port": free_port(settings.host)})
-        asyncio.run(run_server(settings, _tell_start))
+        if shared is not None:  # one of the processes of a server
+            settings = settings.model_copy(update={"port": shared})
+            asyncio.run(run_server(settings, _tell_start, shared=True))
+        elif settings.processes == 1:
+            asyncio.run(run_server(settings, _tell_start))
+        else:
+            check_address(settings.host, settings.port)
+            _run_processes(settings, asyncio.run(prepare(settings)))
     return SUCCEEDED
+
+
+def _run_processes(settings: config.Settings, key: Any) -> None:
+    from safelight.server.processes import own_command, supervise
+
+    # They are told what this one was told, and the port, which may be one that it has found.
+    own = own_command(*sys.argv[1:], "--shared", str(settings.port))
+    asyncio.run(
+        supervise(own, settings.processes, settings.grace, lambda: _print_start(settings, key))
+    )
+
+
+@app.command
+def work(
+    *,
+    data: _Data = None,
+    database: _Database = None,
+    files: _Files = None,
+    engines: _Engines = None,
+    concurrency: _Concurrency = None,
+    host: _Host = None,
+    port: Annotated[
+        int | None, Parameter(help="Port for /healthz, /readyz and /metrics [default: none].")
+    ] = None,
+    file: _Config = None,
+) -> int:
+    """Run tasks of a PostgreSQL database, without an API, until SIGTERM or SIGINT drain it."""
+    from safelight.server import logs
+    from safelight.server.app import free_port
+    from safelight.server.app import work as run_worker
+
+    settings = config.load(
+        file,
+        host=host,
+        port=port,
+        data=data,
+        database=database,
+        files=files,
+        workers=True,
+        run_engines=_names(engines),
+        concurrency=concurrency,
+    )
+    if settings.database is None:
+        raise UsageError("a worker of its own needs a PostgreSQL database: --database")
+    logs.configure(settings.log_level, settings.log_json)
+    with _opening():
+        if settings.port == 0:
+            settings = settings.model_copy(update={"port": free_port(settings.host)})
+        asyncio.run(run_worker(settings, _tell_work, watched=port is not None))
+    return SUCCEEDED
+
+
+def _names(text: str | None) -> tuple[str, ...] | None:
+    if text is None:
+        return None
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 @contextmanager
@@ -111,21 +212,33 @@ def _opening() -> Iterator[None]:
     """Turn what may keep a server or a data folder from opening into `CannotOpen`."""
     from safelight.secrets import WrongSecret
     from safelight.server.app import AddressInUse, Broken, DataInUse
-    from safelight.store import SchemaTooNew
+    from safelight.store import SchemaTooNew, StoreUnavailable
 
     try:
         yield
-    except (AddressInUse, Broken, DataInUse, SchemaTooNew, WrongSecret, OSError) as problem:
+    except (AddressInUse, Broken, DataInUse, WrongSecret, OSError) as problem:
+        raise CannotOpen(str(problem)) from None
+    except (SchemaTooNew, StoreUnavailable) as problem:
         raise CannotOpen(str(problem)) from None
 
 
 def _tell_start(server: Any, key: Any) -> None:
+    _print_start(server.settings, key)
+
+
+def _tell_work(server: Any, key: Any) -> None:
+    names = ", ".join(server.engines)
+    _out.print(f"Safelight runs tasks of {names}: {server.settings.concurrency} at once")
+    sys.stdout.flush()
+
+
+def _print_start(settings: config.Settings, key: Any) -> None:
     from safelight.server.app import local_url
 
-    url = server.settings.public_url or local_url(server.settings)
+    url = settings.public_url or local_url(settings)
     _out.print(f"Safelight listens on {url}")
     if key is not None:
-        _out.print("This data folder was empty; its first key, shown this once:")
+        _out.print("The database was empty; its first key, shown this once:")
         _out.print(f"  id      {key.id}\n  secret  {key.secret}")
         _out.print("Try it:")
         curl = dialects.named("tensorslab").curl.replace("{base}", url)
@@ -133,10 +246,41 @@ def _tell_start(server: Any, key: Any) -> None:
     sys.stdout.flush()
 
 
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Installation:
+    """Where an installation keeps what it keeps."""
+
+    data: _Data = None
+    database: _Database = None
+    file: _Config = None
+
+    def load(self) -> config.Settings:
+        return config.load(self.file, data=self.data, database=self.database)
+
+
+_HERE = Installation()
+
+
+@app.command
+def migrate(*, installation: Installation = _HERE) -> int:
+    """Bring the database to this version's schema; servers and workers also do so at their start.
+
+    Any number may do it at once. A database that a newer version wrote is refused.
+    """
+    from safelight.server.app import migrate as run_migration
+    from safelight.store import SCHEMA_VERSION
+
+    with _opening():
+        asyncio.run(run_migration(installation.load()))
+    _out.print(f"The database has schema {SCHEMA_VERSION}.")
+    return SUCCEEDED
+
+
 @keys.command(name="create")
-def create_key(name: str, *, json: _Json = False, data: _Data = None, file: _Config = None) -> int:
+def create_key(name: str, *, json: _Json = False, installation: Installation = _HERE) -> int:
     """Make a key and print its id and secret, this once."""
-    made = _with_keyring(lambda keyring: keyring.create(name), data, file)
+    made = _with_keyring(lambda keyring: keyring.create(name), installation)
     if json:
         _print_json({"id": made.id, "name": made.name, "secret": made.secret})
     else:
@@ -145,9 +289,9 @@ def create_key(name: str, *, json: _Json = False, data: _Data = None, file: _Con
 
 
 @keys.command(name="list")
-def list_keys(*, json: _Json = False, data: _Data = None, file: _Config = None) -> int:
+def list_keys(*, json: _Json = False, installation: Installation = _HERE) -> int:
     """List the keys, without their secrets."""
-    rows = _with_keyring(lambda keyring: keyring.list(), data, file)
+    rows = _with_keyring(lambda keyring: keyring.list(), installation)
     if json:
         _print_json([row._asdict() for row in rows])
         return SUCCEEDED
@@ -159,19 +303,21 @@ def list_keys(*, json: _Json = False, data: _Data = None, file: _Config = None) 
 
 
 @keys.command(name="revoke")
-def revoke_key(id: str, *, data: _Data = None, file: _Config = None) -> int:
+def revoke_key(id: str, *, installation: Installation = _HERE) -> int:
     """Revoke a key, at once."""
-    if _with_keyring(lambda keyring: keyring.revoke(id), data, file):
+    if _with_keyring(lambda keyring: keyring.revoke(id), installation):
         return SUCCEEDED
     _err.print(f"There is no key {id} that is not revoked.")
     return NOT_FOUND
 
 
-def _with_keyring(act: Callable[[Any], Coroutine[Any, Any, Any]], data: Any, file: Any) -> Any:
+def _with_keyring(
+    act: Callable[[Any], Coroutine[Any, Any, Any]], installation: Installation
+) -> Any:
     from safelight.server.app import open_keyring
 
     async def run() -> Any:
-        async with open_keyring(config.load(file, data=data)) as keyring:
+        async with open_keyring(installation.load()) as keyring:
             return await act(keyring)
 
     with _opening():

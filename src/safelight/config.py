@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import limits
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -55,10 +55,23 @@ class Settings(BaseSettings):
     public_url: str | None = None  # what links begin with; the listen address when not set
     data: Path = Field(default_factory=lambda: Path(platformdirs.user_data_dir("safelight")))
     dialects: tuple[str, ...] = ()  # none: all that are served by default
+    processes: int = Field(default=1, ge=1)  # that share the port; more than one on PostgreSQL only
+
+    database: str | None = None  # a postgresql:// address; SQLite in the data folder when not set
+    connections: int = Field(default=10, ge=2)  # to PostgreSQL, of each process, and one to listen
+    files: str | None = None  # s3://bucket/prefix and its kin; the data folder when not set
+    files_options: dict[str, str] = Field(default_factory=dict)  # endpoint, region, keys ...
+    files_links: Literal["signed", "own"] = "signed"  # by the bucket where it can, or through us
+    files_public_endpoint: str | None = None  # under which callers reach the bucket, if another
+    link_hours: float = Field(default=24, gt=0, le=168)  # that a signed link is good for
 
     models: tuple[ModelRule, ...] = ()  # none: every model on `sketch`, processing on `enhance`
     engines: dict[str, dict[str, Any]] = Field(default_factory=dict)  # by engine, its settings
 
+    workers: bool = True  # whether this process runs tasks
+    run_engines: tuple[str, ...] = ()  # of which engines; none: of all there are
+    heartbeat: float = Field(default=30, ge=1)  # seconds until a silent worker counts as dead
+    patience: float = Field(default=600, gt=0)  # seconds that a worker waits for what is away
     concurrency: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
     time_limit: float = Field(default=900, gt=0)  # seconds that one run of a task may take
     most_deaths: int = Field(default=3, ge=1)  # workers that may die of a task before it fails
@@ -83,6 +96,29 @@ class Settings(BaseSettings):
         if value is not None and not value.startswith(("http://", "https://")):
             raise ValueError("must begin with http:// or https://")
         return value.rstrip("/") if value else None
+
+    @field_validator("database")
+    @classmethod
+    def _check_database(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("postgresql://", "postgres://")):
+            raise ValueError("must begin with postgresql://")
+        return value or None
+
+    @field_validator("files")
+    @classmethod
+    def _check_files(cls, value: str | None) -> str | None:
+        if value is not None and "://" not in value:
+            raise ValueError("must be an address, like s3://bucket/prefix")
+        return value
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Settings:
+        if self.database is None:
+            if self.processes > 1:
+                raise ValueError("processes: more than one need a PostgreSQL database")
+            if not self.workers:
+                raise ValueError("workers: a server without them needs a PostgreSQL database")
+        return self
 
     @field_validator("log_level")
     @classmethod

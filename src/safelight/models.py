@@ -53,6 +53,11 @@ class ModelMap:
             built[name] = engine
         return cls(rules, built)
 
+    @property
+    def engines(self) -> tuple[str, ...]:
+        """The names of the engines that run anything."""
+        return tuple(sorted(engine.name for engine in set(self._engines.values())))
+
     def find(self, submit: Submit) -> Place:
         """Where `submit` runs. Raises `UnknownModel`.
 

@@ -20,9 +20,8 @@ from safelight.links import Links
 from safelight.media import check_picture
 from safelight.media_types import media_type_of
 from safelight.models import ModelMap
-from safelight.queue import Queue
-from safelight.store import Store, scripts
-from safelight.store.scripts import Accepted, DifferentBody
+from safelight.store import Store, StoreUnavailable, scripts
+from safelight.store.scripts import DifferentBody
 from safelight.task import (
     Cancel,
     Catalogue,
@@ -60,12 +59,11 @@ def folder_of(task_id: str) -> str:
 
 
 class Service:
-    """Carries out commands. `stop` is told the ids of tasks that have ended, or are gone."""
+    """Carries out commands."""
 
     def __init__(
         self,
         store: Store,
-        queue: Queue,
         blobs: Blobs,
         models: ModelMap,
         fetcher: Fetcher,
@@ -74,11 +72,9 @@ class Service:
         retention: int,
         max_source: int,
         max_pixels: int,
-        stop: Callable[[str], None],
         clock: Callable[[], int] = now_millis,
     ) -> None:
         self._store = store
-        self._queue = queue
         self._blobs = blobs
         self._models = models
         self._fetcher = fetcher
@@ -86,7 +82,6 @@ class Service:
         self._retention = retention
         self._max_source = max_source
         self._max_pixels = max_pixels
-        self._stop = stop
         self._clock = clock
 
     async def carry_out(self, who: str, dialect: str, command: Command) -> Reply:
@@ -130,15 +125,12 @@ class Service:
             created=now,
             updated=now,
         )
-        accepted = await self._add(task, _digest(dialect, submit))
-        if accepted.new:
-            await self._queue.put(task.id)
-        return accepted.task
+        return await self._add(task, _digest(dialect, submit), place.engine.name)
 
-    async def _add(self, task: Task, digest: str) -> Accepted:
+    async def _add(self, task: Task, digest: str, engine: str) -> Task:
         try:
             accepted = await self._store.write(
-                scripts.add(await self._keep_sources(task), digest, self._oldest())
+                scripts.add(await self._keep_sources(task), digest, self._oldest(), engine)
             )
         except DifferentBody:
             await self._drop_sources(task)
@@ -146,13 +138,16 @@ class Service:
                 "the idempotency key was used before, with another request",
                 parameter="Idempotency-Key",
             ) from None
+        except StoreUnavailable:
+            # It may be written all the same: housekeeping removes what turns out to be nobody's.
+            raise
         except Exception:
             # Not when cancelled: what was given to the store is written all the same.
             await self._drop_sources(task)
             raise
         if not accepted.new:
             await self._drop_sources(task)
-        return accepted
+        return accepted.task
 
     async def _drop_sources(self, task: Task) -> None:
         """Remove what was kept of the sources of a task that was not accepted."""
@@ -187,10 +182,9 @@ class Service:
 
     async def _keep(self, task: Task, index: int, source: Source, data: bytes) -> Source:
         blob = f"{folder_of(task.id)}source-{index}"
-        await self._blobs.put(blob, data)
-        return msgspec.structs.replace(
-            source, data=None, blob=blob, media_type=media_type_of(data[:32])
-        )
+        media_type = media_type_of(data[:32])
+        await self._blobs.put(blob, data, media_type)
+        return msgspec.structs.replace(source, data=None, blob=blob, media_type=media_type)
 
     async def cancel(self, who: str, asked: Cancel) -> Task:
         id = _id(asked.id)
@@ -198,7 +192,6 @@ class Service:
         if task is None:
             ended = await self.fetch(who, Fetch(id=id, kind=asked.kind))
             raise Conflict(f"the task is at its end: {ended.status.value}", parameter="TaskId")
-        self._stop(id)
         return task
 
     async def delete(self, who: str, asked: Delete) -> Deleted:
@@ -207,7 +200,6 @@ class Service:
             return Deleted(ids=())
         removed = await self._store.write(scripts.delete(ids, who, asked.kind))
         for id in removed:
-            self._stop(id)
             await self._blobs.remove(folder_of(id))
         return Deleted(ids=removed)
 

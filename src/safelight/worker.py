@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
+import random
 import shutil
 import time
 from collections.abc import Awaitable, Callable
@@ -24,7 +26,7 @@ from safelight.links import Links
 from safelight.media_types import media_type_of, suffix_of
 from safelight.models import ModelMap, Place
 from safelight.service import folder_of, now_millis
-from safelight.store import Store, StoreClosed, scripts
+from safelight.store import Store, StoreClosed, StoreUnavailable, scripts
 from safelight.store.scripts import Script
 from safelight.task import Artifact, Failure, FailureCode, Source, Task
 
@@ -59,6 +61,7 @@ class Worker:
         time_limit: float,
         most_deaths: int,
         max_pixels: int,
+        patience: float = 600,
         observe: Callable[[str, float], None] = lambda engine, seconds: None,
         clock: Callable[[], int] = now_millis,
     ) -> None:
@@ -72,6 +75,7 @@ class Worker:
         self._time_limit = time_limit
         self._most_deaths = most_deaths
         self._max_pixels = max_pixels
+        self._patience = patience
         self._observe = observe
         self._clock = clock
         self._running: dict[str, asyncio.Task[None]] = {}
@@ -79,10 +83,13 @@ class Worker:
 
     # -------------------------------------------------------------------------- from outside
 
-    async def run(self, task_id: str) -> None:
-        """Run the task to its end, unless it is at one. Never raises but when cancelled."""
+    async def run(self, task_id: str) -> bool:
+        """Run the task to its end, unless it is at one. Never raises but when cancelled.
+
+        False where the task is given back, to be run again.
+        """
         if task_id in self._running:
-            return
+            return True
         run = asyncio.ensure_future(self._run(task_id))
         self._running[task_id] = run
         try:
@@ -95,6 +102,7 @@ class Worker:
             del self._running[task_id]
             if not run.cancelled() and (problem := run.exception()) is not None:
                 _log.error("run_failed", task=task_id, exc_info=problem)
+        return not (run.cancelled() and self._releasing)
 
     def runs(self, task_id: str) -> bool:
         """Whether the task is being run here."""
@@ -104,6 +112,13 @@ class Worker:
         """Stop the run of a task that has been ended, or is gone."""
         if (run := self._running.get(task_id)) is not None:
             run.cancel()
+
+    async def look(self) -> None:
+        """Stop the runs of tasks that have been ended, or are gone, without our hearing of it."""
+        for task_id in list(self._running):
+            task = await self._store.read(scripts.get_any(task_id))
+            if task is None or task.ended:
+                self.stop(task_id)
 
     async def release(self) -> None:
         """Stop all runs and give their tasks back, to be run again."""
@@ -147,8 +162,11 @@ class Worker:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
     async def _claim(self, task_id: str) -> Task | None:
+        tries = itertools.count()
         claim = asyncio.ensure_future(
-            self._write(lambda: scripts.claim(task_id, self.name, self._clock()))
+            self._write(
+                lambda: scripts.claim(task_id, self.name, self._clock(), again=next(tries) > 0)
+            )
         )
         try:
             return await asyncio.shield(claim)
@@ -270,7 +288,7 @@ class Worker:
         # The attempt is part of the name: a run that lost its task overwrites nothing.
         blob = f"{folder_of(task.id)}{task.attempt}-{number}{suffix_of(file.media_type)}"
         size, digest = await asyncio.to_thread(_measure, file.path)
-        await self._patiently(lambda: self._put(blob, file.path), (BlobError, OSError))
+        await self._patiently(lambda: self._put(blob, file), (BlobError, OSError))
         return Artifact(
             blob=blob,
             media_type=file.media_type,
@@ -281,8 +299,8 @@ class Worker:
             duration=file.duration,
         )
 
-    async def _put(self, blob: str, path: Path) -> None:
-        put = asyncio.ensure_future(self._blobs.put(blob, path))
+    async def _put(self, blob: str, file: File) -> None:
+        put = asyncio.ensure_future(self._blobs.put(blob, file.path, file.media_type))
         try:
             await asyncio.shield(put)
         except asyncio.CancelledError:
@@ -305,15 +323,21 @@ class Worker:
     async def _patiently(
         self, act: Callable[[], Awaitable[_T]], problems: tuple[type[Exception], ...]
     ) -> _T:
-        for pause in _PAUSES:
+        began = time.monotonic()
+        for pause in itertools.chain(_PAUSES, itertools.repeat(_PAUSES[-1])):
             try:
                 return await act()
             except StoreClosed:
                 raise
-            except problems:
-                _log.exception("will_try_again", seconds=pause)
-                await asyncio.sleep(pause)
-        return await act()
+            except problems as problem:
+                # What is away comes back; what is broken is not mended by waiting long.
+                away = isinstance(problem, (StoreUnavailable, BlobError))
+                limit = self._patience if away else sum(_PAUSES)
+                if time.monotonic() - began + pause > limit:
+                    raise
+                _log.warning("will_try_again", seconds=pause, exc_info=problem)
+                await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311 - a pause
+        raise AssertionError
 
     def _mine(self, held: bool) -> None:
         if not held:

@@ -238,7 +238,7 @@ async def test_a_newer_database_is_refused(tmp_path: Path) -> None:
     connection.close()
 
     with pytest.raises(SchemaTooNew):
-        App.build(Settings(data=tmp_path))
+        await App.build(Settings(data=tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -254,13 +254,13 @@ async def test_settings_that_cannot_be_are_refused_before_anything_is_made(
     tmp_path: Path, wrong: dict[str, Any]
 ) -> None:
     with pytest.raises(SettingsError):
-        App.build(Settings(data=tmp_path / "data", **wrong))
+        await App.build(Settings(data=tmp_path / "data", **wrong))
 
     assert not (tmp_path / "data").exists()
 
 
 async def test_an_app_is_built_from_its_settings(tmp_path: Path) -> None:
-    app = App.build(Settings(data=tmp_path))
+    app = await App.build(Settings(data=tmp_path))
 
     assert {dialect.name for dialect in app.dialects} >= {"tensorslab", "tencent"}
     await app.close()

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from structlog.testing import capture_logs
 
-from doubles import Serving, StartApp
-from safelight.errors import Fault, Unauthenticated
+from backends import PostgresServer, S3Server
+from doubles import Serving, StartApp, picture
+from safelight.errors import Fault, Unauthenticated, Unavailable
 from safelight.links import FILES, Links
 from safelight.secrets import Vault
 from safelight.server.bridge import Bridge
 from safelight.server.rates import Rates
-from safelight.task import Command, Fetch, Reply
+from safelight.store import scripts
+from safelight.task import Command, Fetch, Reply, Status
 from safelight.wire import Context, Credential, Dialect, Request, Response, Route
 
 CREATE, ASK = "/v1/images/seedreamv4", "/v1/images/infobytaskid"
@@ -304,6 +307,64 @@ async def test_a_server_that_stops_says_so(serving: Serving) -> None:
 
     assert answer.status_code == 503
     assert "retry-after" in answer.headers
+
+
+# ------------------------------------------------------------------------------- what is away
+
+
+async def refuse_all(serving: Serving) -> None:
+    """Every dialect says that something is away, and when to ask again."""
+    for dialect in serving.app.dialects:
+        async with serving.client(dialect.name) as client:
+            with pytest.raises(Unavailable):
+                await client.fetch("0" * 24)
+    answer = await serving.post(CREATE, data={"prompt": "a"})
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
+    assert words(answer)["code"] == 9999
+    assert "again" in words(answer)["msg"]
+
+
+async def test_every_dialect_says_that_the_database_is_away(start_app: StartApp) -> None:
+    server = await asyncio.to_thread(PostgresServer)
+    try:
+        serving = await start_app(database=await server.create_soon())
+        await asyncio.to_thread(server.stop)
+
+        await refuse_all(serving)
+
+        behind = [(await serving.http.get(path)).status_code for path in ("/readyz", "/metrics")]
+        assert behind == [503, 503]
+        assert (await serving.http.get("/healthz")).status_code == 200
+        await asyncio.to_thread(server.start)
+        async with serving.client() as client:
+            task = await client.submit(model="seedreamv4", prompt="a")
+            assert (await client.wait(task, timeout=60)).status is Status.SUCCEEDED
+    finally:
+        await asyncio.to_thread(server.close)
+
+
+async def test_files_that_are_away_are_told_and_nothing_is_accepted_without_them(
+    start_app: StartApp, tmp_path: Path
+) -> None:
+    (tmp_path / "buckets").mkdir()
+    server = S3Server(tmp_path / "buckets")
+    server.start()
+    try:
+        bucket = server.bucket()
+        serving = await start_app(start=False, files=bucket.url, files_options=bucket.options)
+        server.stop()
+
+        answer = await serving.post(
+            CREATE, data={"prompt": "a"}, files={"sourceImage": ("a.png", picture())}
+        )
+
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
+        assert "files" in words(answer)["msg"]
+        assert await serving.app.store.read(scripts.unfinished("", 10)) == ()
+        # What needs no file is accepted as ever.
+        assert (await serving.post(CREATE, data={"prompt": "a"})).status_code == 200
+    finally:
+        server.close()
 
 
 # ---------------------------------------------------------------------------- the base of links

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import httpx
 import pytest
 
+from backends import Bucket, S3Server
 from doubles import Serving, StartApp, picture
 from safelight.engines import Event, File, Job
 from safelight.links import FILES, Links, Target
@@ -229,3 +231,101 @@ async def test_a_large_file_comes_whole_and_in_parts(start_app: StartApp) -> Non
     assert (await serving.http.get(path)).content == data
     asked = {"range": "bytes=700000-1400000"}
     assert (await serving.http.get(path, headers=asked)).content == data[700000:1400001]
+
+
+# ------------------------------------------------------------------------------- from a bucket
+
+
+@pytest.fixture
+async def bucket(s3: S3Server) -> Bucket:
+    return s3.bucket()
+
+
+@pytest.fixture
+async def distant(start_app: StartApp, bucket: Bucket) -> Serving:
+    """An app whose files are in a bucket, and go out through it."""
+    return await start_app(files=bucket.url, files_options=bucket.options, files_links="own")
+
+
+@pytest.mark.parametrize(
+    ("asked", "start", "end"), [*RANGES[:4], ("bytes=-4", SIZE - 4, SIZE), (None, 0, SIZE)]
+)
+async def test_a_file_in_a_bucket_comes_whole_and_in_parts(
+    distant: Serving, bucket: Bucket, asked: str | None, start: int, end: int
+) -> None:
+    path = await link(distant)
+
+    answer = await distant.http.get(path, headers={"range": asked} if asked else {})
+
+    assert answer.status_code == (206 if asked else 200)
+    assert answer.content == DATA[start:end]
+    assert answer.headers["content-length"] == str(end - start)
+    assert answer.headers["content-type"] == "image/png"
+    assert len(bucket.files()) == 1
+    assert not (distant.app.settings.data / "files").exists()
+
+
+async def test_what_was_uploaded_can_be_seen_from_a_bucket_too(distant: Serving) -> None:
+    data = picture(3, 3, "JPEG")
+    answer = await distant.post(
+        "/v1/images/seedreamv4", data={"prompt": "a"}, files={"sourceImage": ("a", data)}
+    )
+    id = answer.json()["data"]["taskid"]
+    await distant.ended(id)
+
+    sent = await distant.http.get((await distant.ask(id)).json()["data"]["images"][0])
+
+    assert (sent.content, sent.headers["content-type"]) == (data, "image/jpeg")
+
+
+async def test_a_signed_link_leads_to_the_bucket_and_the_own_one_still_works(
+    start_app: StartApp, bucket: Bucket
+) -> None:
+    serving = await start_app(files=bucket.url, files_options=bucket.options)
+    id = await serving.create()
+    await serving.ended(id)
+
+    signed = (await serving.ask(id)).json()["data"]["url"][0]
+    links = Links(Vault.open(serving.app.settings.data))
+    own = links.write("", Target(id, "a", 0), "image/png")
+
+    assert signed.startswith(f"{bucket.options['endpoint']}/")
+    async with httpx.AsyncClient(trust_env=False) as nobody:
+        answer = await nobody.get(signed)
+    assert (answer.content, answer.headers["content-type"]) == (DATA, "image/png")
+    assert (await serving.http.get(own)).content == DATA
+
+
+async def test_a_file_that_is_gone_from_the_bucket_is_none(
+    distant: Serving, bucket: Bucket
+) -> None:
+    path = await link(distant)
+    for name in bucket.files():
+        (bucket.folder / name).unlink()
+
+    assert (await distant.http.get(path)).status_code == 404
+
+
+async def test_a_bucket_that_is_away_is_told_with_503(start_app: StartApp, tmp_path: Path) -> None:
+    root = tmp_path / "buckets"
+    root.mkdir()
+    server = S3Server(root)
+    server.start()
+    try:
+        bucket = server.bucket()
+        serving = await start_app(files=bucket.url, files_options=bucket.options, files_links="own")
+        path = await link(serving)
+        assert (await serving.http.get("/readyz")).status_code == 200
+        server.stop()
+
+        answer = await serving.http.get(path)
+        ready = await serving.http.get("/readyz")
+        server.start()
+        again = await serving.http.get(path)
+    finally:
+        server.close()
+
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
+    assert "do not answer" in answer.text
+    assert ready.status_code == 503
+    assert (again.status_code, again.content) == (200, DATA)

@@ -9,8 +9,9 @@ import pytest
 
 from doubles import NOW, Serving, StartApp, picture, task, until, upload
 from safelight.engines import Event, Job, Progress
-from safelight.queue import Queue
+from safelight.queue.memory import MemoryQueue
 from safelight.server.housekeeping import Housekeeping
+from safelight.server.recovery import MemoryRecovery
 from safelight.service import folder_of
 from safelight.store import scripts
 from safelight.task import FailureCode, Status, Submit, new_id
@@ -26,7 +27,13 @@ async def add(serving: Serving, *ids: str) -> None:
 
 def keeper(serving: Serving) -> Housekeeping:
     app = serving.app
-    return Housekeeping(app.store, app.blobs, app.queue, app.worker, RETENTION)
+    recovery = MemoryRecovery(app.store, waiting(serving), app.worker)
+    return Housekeeping(app.store, app.blobs, recovery, RETENTION, every=0.01)
+
+
+def waiting(serving: Serving) -> MemoryQueue:
+    assert isinstance(serving.app.queue, MemoryQueue)
+    return serving.app.queue
 
 
 @pytest.fixture
@@ -45,7 +52,7 @@ async def test_what_is_unfinished_is_queued_once(idle: Serving) -> None:
 
     assert await keeper(idle).recover() == 5
     assert await keeper(idle).recover() == 0
-    assert [idle.app.queue.holds(id) for id in IDS] == [True, False, True, True, True, True]
+    assert [waiting(idle).holds(id) for id in IDS] == [True, False, True, True, True, True]
 
 
 async def test_what_is_run_is_not_queued_again(start_app: StartApp) -> None:
@@ -63,13 +70,13 @@ async def test_what_is_run_is_not_queued_again(start_app: StartApp) -> None:
     assert await keeper(serving).recover() == 0
 
     assert serving.app.worker.runs(id)
-    assert not serving.app.queue.holds(id)
+    assert not waiting(serving).holds(id)
 
 
 async def test_a_small_queue_is_filled_again_and_again_in_order(idle: Serving) -> None:
     await add(idle, *IDS)
-    app, queue = idle.app, Queue(capacity=2)
-    house = Housekeeping(app.store, app.blobs, queue, app.worker, 10**9)
+    app, queue = idle.app, MemoryQueue(capacity=2)
+    house = Housekeeping(app.store, app.blobs, MemoryRecovery(app.store, queue, app.worker), 10**9)
     assert await house.recover() == 2
     running = asyncio.create_task(queue.run(app.worker.run, 1))
     keeping = asyncio.create_task(house.run())
@@ -83,7 +90,6 @@ async def test_a_small_queue_is_filled_again_and_again_in_order(idle: Serving) -
 
 
 async def test_trouble_is_waited_out(idle: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("safelight.server.housekeeping._SECONDS", 0.01)
     monkeypatch.setattr("safelight.server.housekeeping._PAUSE_SECONDS", 0.01)
     calls = 0
 
@@ -189,7 +195,44 @@ async def test_files_without_a_task_are_removed_when_they_are_an_hour_old(idle: 
 
     assert await house.sweep_orphans(NOW) == 1
 
-    assert sorted(await app.blobs.folders("tasks/")) == sorted([young, kept])
-    assert await house.sweep_orphans(NOW + hour - 1) == 0  # looked not an hour ago
-    assert await house.sweep_orphans(NOW + hour) == 1
-    assert await app.blobs.folders("tasks/") == [kept]
+    assert await folders(idle) == sorted([young, kept])
+    assert await house.sweep_orphans(NOW + hour, NOW - hour + 2) == 0  # it is older than that
+    assert await house.sweep_orphans(NOW + hour, NOW - hour + 1) == 1
+    assert await folders(idle) == [kept]
+
+
+async def folders(serving: Serving) -> list[str]:
+    return sorted([name async for name in serving.app.blobs.folders("tasks/", "0", "g")])
+
+
+# -------------------------------------------------------------------------------------- chores
+
+
+async def test_a_chore_is_one_houses_while_it_is_done_often_enough(
+    idle: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[tuple[int, int]] = []
+
+    async def sweep(self: Housekeeping, now: int) -> int:
+        done.append((now, -1))
+        return 0
+
+    async def sweep_orphans(self: Housekeeping, now: int, since: int) -> int:
+        done.append((now, since))
+        return 0
+
+    monkeypatch.setattr(Housekeeping, "sweep", sweep)
+    monkeypatch.setattr(Housekeeping, "sweep_orphans", sweep_orphans)
+    houses = [keeper(idle) for _ in range(3)]
+    day, hour = 86_400_000, 3_600_000
+
+    for now in (NOW, NOW + 1, NOW + 2 * hour):
+        await asyncio.gather(*(house._do_chores(now) for house in houses))
+
+    # What was looked at on the day before is looked at once more: who did may have died of it.
+    assert sorted(done) == [
+        (NOW, -1),
+        (NOW, 0),
+        (NOW + 2 * hour, -1),
+        (NOW + 2 * hour, NOW - day),
+    ]

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import gc
 import os
 import secrets
-import shutil
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
+import asyncpg
 import structlog
 from granian.constants import HTTPModes, Interfaces
 from granian.log import LogLevels
@@ -23,14 +25,18 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from safelight import dialects
-from safelight.blobs import Blobs
+from safelight.blobs import BlobError, Blobs
 from safelight.config import Settings, SettingsError
 from safelight.fetching import Fetcher
 from safelight.links import FILES, Links
 from safelight.models import ModelMap
+from safelight.postgres import Database, DatabaseGone, without_password
 from safelight.queue import Queue
+from safelight.queue.memory import MemoryQueue
+from safelight.queue.postgres import PostgresQueue
 from safelight.secrets import Vault
 from safelight.server.bridge import Bridge
 from safelight.server.files import Files
@@ -39,8 +45,11 @@ from safelight.server.keys import Keyring, NewKey
 from safelight.server.metrics import Metrics
 from safelight.server.page import page
 from safelight.server.rates import Rates
+from safelight.server.recovery import MemoryRecovery, PostgresRecovery, Recovery
+from safelight.server.scratch import Scratch
 from safelight.service import Service, now_millis
-from safelight.store import scripts
+from safelight.store import Store, StoreClosed, StoreUnavailable, scripts
+from safelight.store.postgres import PostgresStore
 from safelight.store.sqlite import SQLiteStore
 from safelight.wire import Dialect
 from safelight.worker import Worker
@@ -51,6 +60,7 @@ _DATABASE, _FILES, _SCRATCH, _LOCK = "safelight.db", "files", "scratch", "lock"
 _DEFAULT_RATE = "tencent.DescribeImageTaskDetail"  # set, also where tencent is not served
 # HTTP answers, and its last ones are sent, before the loop under it goes.
 _HTTP_STOP_SECONDS = 5
+_READY_SECONDS = 5
 
 
 class Broken(Exception):
@@ -65,8 +75,16 @@ class AddressInUse(Exception):
     """The address to listen on is another's, or none of this machine's."""
 
 
+class Parts(NamedTuple):
+    """What depends on the database: the store, the queue, and how lost tasks are found again."""
+
+    store: Store
+    queue: Queue
+    recovery: Callable[[Worker], Recovery]
+
+
 class App:
-    """One process: the API, its workers, and their keep.
+    """One process: the API, workers, or both, and their keep.
 
     `build` it, `start` it, and in the end `drain` and `close` it.
     """
@@ -74,50 +92,60 @@ class App:
     def __init__(
         self,
         settings: Settings,
-        store: SQLiteStore,
+        parts: Parts,
+        blobs: Blobs,
         vault: Vault,
         models: ModelMap,
         spoken: tuple[Dialect, ...],
+        engines: tuple[str, ...],
     ) -> None:
-        data = settings.data
         self.settings = settings
-        self.store = store
+        self.engines = engines  # those whose tasks are run here
+        self.store = store = parts.store
+        self.queue = parts.queue
         self.keyring = Keyring(store, vault)
-        self.blobs = Blobs.local(data / _FILES)
-        self.queue = Queue()
+        self.blobs = blobs
         self.metrics = Metrics()
         self.dialects = spoken
-        links = Links(vault)
-        fetcher = Fetcher(settings.max_source, settings.source_timeout, settings.private_sources)
+        links = Links(vault, blobs.link if blobs.signs else None)
+        fetcher = Fetcher(
+            settings.max_source,
+            settings.source_timeout,
+            settings.private_sources,
+            trusted=blobs.origins,
+        )
+        name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        self.scratch = Scratch(settings.data / _SCRATCH, name)
         self.worker = Worker(
-            f"{os.getpid()}-{secrets.token_hex(4)}",
+            name,
             store,
-            self.blobs,
+            blobs,
             models,
             fetcher,
             links,
-            scratch=data / _SCRATCH,
+            scratch=self.scratch.folder,
             time_limit=settings.time_limit,
             most_deaths=settings.most_deaths,
             max_pixels=settings.max_pixels,
+            patience=settings.patience,
             observe=self.metrics.engine,
         )
+        store.listen(scripts.ENDED, self.worker.stop)
+        store.on_return(self._look)
         self.service = Service(
             store,
-            self.queue,
-            self.blobs,
+            blobs,
             models,
             fetcher,
             links,
             retention=settings.retention,
             max_source=settings.max_source,
             max_pixels=settings.max_pixels,
-            stop=self.worker.stop,
         )
         self.housekeeping = Housekeeping(
-            store, self.blobs, self.queue, self.worker, settings.retention
+            store, blobs, parts.recovery(self.worker), settings.retention
         )
-        self.files = Files(store, self.blobs, links, self.oldest)
+        self.files = Files(store, blobs, links, self.oldest)
         self.asgi = Bridge(
             self.dialects,
             self.service,
@@ -125,56 +153,77 @@ class App:
             links,
             Rates(settings.rates),
             self.metrics,
-            self._behind(),
+            self.behind(),
             max_body=settings.max_body,
             public_url=settings.public_url,
             default_url=local_url(settings),
         )
         self.draining = False
+        self._working: asyncio.Task[None] | None = None
         self._running: list[asyncio.Task[None]] = []
+        self._looks: set[asyncio.Task[None]] = set()
 
     @classmethod
-    def build(cls, settings: Settings, models: ModelMap | None = None) -> App:
+    async def build(cls, settings: Settings, models: ModelMap | None = None) -> App:
         """Everything, ready to start; `models` instead of those that the settings say.
 
-        Raises `SettingsError`, `SchemaTooNew`, `WrongSecret`.
+        Raises `SettingsError`, `SchemaTooNew`, `StoreUnavailable`, `WrongSecret`.
         """
         spoken = served_dialects(settings)
         models = models or ModelMap.build(settings.models, settings.engines)
+        engines = _engines_to_run(settings, models)
         _make_folder(settings.data)
         vault = Vault.open(settings.data)
-        store = SQLiteStore.open(settings.data / _DATABASE)
-        return cls(settings, store, vault, models, spoken)
+        blobs = _open_blobs(settings)
+        parts = await _open_parts(settings, models, engines)
+        try:
+            return cls(settings, parts, blobs, vault, models, spoken, engines)
+        except BaseException:
+            await parts.store.close()
+            raise
 
     def oldest(self) -> int:
         """Tasks that ended at this time, or before, count as gone."""
         return now_millis() - self.settings.retention
 
     async def first_key(self) -> NewKey | None:
-        """On an empty data folder, its first key."""
-        return None if await self.keyring.list() else await self.keyring.create("first")
+        """On an empty database, its first key."""
+        return await self.keyring.create_first()
 
     async def start(self) -> None:
         """Take up what an earlier process left, and start to work."""
-        scratch = self.settings.data / _SCRATCH
-        await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
+        await asyncio.to_thread(self.scratch.open)
         await self.housekeeping.recover()
-        self._running = [
-            asyncio.create_task(self.queue.run(self.worker.run, self.settings.concurrency)),
-            asyncio.create_task(self.housekeeping.run()),
-        ]
+        self._running = [asyncio.create_task(self.housekeeping.run())]
+        if self.settings.workers:
+            self._working = asyncio.create_task(
+                self.queue.run(self.worker.run, self.settings.concurrency)
+            )
+            self._running.append(self._working)
 
     async def drain(self) -> None:
         """Claim nothing more, give what runs its grace, and give back the rest."""
         self.draining = True
         self.queue.stop()
-        if self._running:
-            work, keeping = self._running
-            await asyncio.wait([work], timeout=self.settings.grace)
+        if self._working is not None:
+            await asyncio.wait([self._working], timeout=self.settings.grace)
             await self.worker.release()
-            keeping.cancel()
+            await asyncio.wait([self._working])
+        for task in self._running:
+            task.cancel()
+        if self._running:
             await asyncio.wait(self._running)
-            self._running = []
+        self._running, self._working = [], None
+
+    def _look(self) -> None:
+        """See to runs whose end was told while nobody here could hear it."""
+        look = asyncio.ensure_future(self._look_once())
+        self._looks.add(look)
+        look.add_done_callback(self._looks.discard)
+
+    async def _look_once(self) -> None:
+        with contextlib.suppress(StoreUnavailable, StoreClosed):
+            await self.worker.look()
 
     async def broke(self) -> None:
         """Return when the workers or the housekeeping have stopped, which they should not."""
@@ -186,18 +235,21 @@ class App:
     async def close(self) -> None:
         """Write what is waiting, and close."""
         await self.store.close()
+        await asyncio.to_thread(self.scratch.close)
 
     # --------------------------------------------------------------------- what is no dialect's
 
-    def _behind(self) -> Starlette:
+    def behind(self) -> Starlette:
+        """The application of what is no dialect's."""
         return Starlette(
+            exception_handlers={StoreUnavailable: _unavailable, BlobError: _unavailable},
             routes=[
                 Route("/", self._page),
                 Route("/healthz", self._healthz),
                 Route("/readyz", self._readyz),
                 Route("/metrics", self._metrics),
                 Route(f"{FILES}{{name}}", self.files.answer),
-            ]
+            ],
         )
 
     async def _page(self, request: Request) -> Response:
@@ -212,8 +264,9 @@ class App:
         if not self._running or any(task.done() for task in self._running):
             return PlainTextResponse("the workers do not run\n", 503)
         try:
-            await self.store.read(scripts.list_keys())
-            await self.blobs.check()
+            async with asyncio.timeout(_READY_SECONDS):
+                await self.store.read(scripts.last_done("recover"))
+                await self.blobs.check()
         except Exception:
             _log.exception("not_ready")
             return PlainTextResponse("the database or the files do not answer\n", 503)
@@ -227,17 +280,91 @@ class App:
         )
 
 
+async def _unavailable(request: Request, problem: Exception) -> Response:
+    _log.warning("unavailable", path=request.url.path, problem=str(problem)[:300])
+    sentence = "The database or the files do not answer just now.\n"
+    return PlainTextResponse(sentence, 503, {"retry-after": "2"})
+
+
 @asynccontextmanager
 async def open_keyring(settings: Settings) -> AsyncIterator[Keyring]:
-    """The keys of a data folder, also while a server runs on it."""
+    """The keys of an installation, also while servers run on it."""
     _make_folder(settings.data)
-    store = SQLiteStore.open(settings.data / _DATABASE)
+    if settings.database is None:
+        store: Store = SQLiteStore.open(settings.data / _DATABASE)
+    else:
+        store = await _open_postgres(settings.database, connections=2)
     try:
         keyring = Keyring(store, Vault.open(settings.data))
         await keyring.check()
         yield keyring
     finally:
         await store.close()
+
+
+async def prepare(settings: Settings) -> NewKey | None:
+    """Make the database ready for several processes at once; its first key, if it was empty.
+
+    Raises what `App.build` raises.
+    """
+    served_dialects(settings)
+    async with open_keyring(settings) as keyring:
+        return await keyring.create_first()
+
+
+async def migrate(settings: Settings) -> None:
+    """Bring the database to this code's schema. Raises `SchemaTooNew`, `StoreUnavailable`."""
+    async with open_keyring(settings):
+        pass
+
+
+async def _open_parts(settings: Settings, models: ModelMap, engines: tuple[str, ...]) -> Parts:
+    if settings.database is None:
+        waiting = MemoryQueue()
+        sqlite = SQLiteStore.open(settings.data / _DATABASE, waiting.put)
+        return Parts(sqlite, waiting, lambda worker: MemoryRecovery(sqlite, waiting, worker))
+    store = await _open_postgres(settings.database, settings.connections)
+    database = store.database
+    return Parts(
+        store,
+        PostgresQueue(database, engines, settings.heartbeat),
+        lambda worker: PostgresRecovery(store, database, models, settings.heartbeat),
+    )
+
+
+async def _open_postgres(url: str, connections: int) -> PostgresStore:
+    try:
+        database = await Database.open(url, connections=connections)
+    except DatabaseGone as problem:
+        raise StoreUnavailable(f"{without_password(url)}: {problem}") from None
+    except (asyncpg.PostgresError, ValueError) as problem:  # no such user, no such database ...
+        raise SettingsError(f"database: {without_password(url)}: {problem}") from None
+    try:
+        return await PostgresStore.open(database)
+    except BaseException:
+        await database.close()
+        raise
+
+
+def _open_blobs(settings: Settings) -> Blobs:
+    if settings.files is None:
+        return Blobs.local(settings.data / _FILES)
+    try:
+        return Blobs.remote(
+            settings.files,
+            settings.files_options,
+            link_seconds=settings.link_hours * 3600 if settings.files_links == "signed" else None,
+            public_endpoint=settings.files_public_endpoint,
+        )
+    except ValueError as problem:
+        raise SettingsError(f"files: {problem}") from None
+
+
+def _engines_to_run(settings: Settings, models: ModelMap) -> tuple[str, ...]:
+    if unknown := sorted(set(settings.run_engines) - set(models.engines)):
+        known = ", ".join(models.engines)
+        raise SettingsError(f"run_engines: no model runs on {', '.join(unknown)}, but on {known}")
+    return settings.run_engines or models.engines
 
 
 def served_dialects(settings: Settings) -> tuple[Dialect, ...]:
@@ -290,45 +417,95 @@ def lock(data: Path) -> IO[str]:
     return file
 
 
-async def serve(settings: Settings, told: Callable[[App, NewKey | None], None]) -> None:
-    """Run the server until SIGTERM or SIGINT. `told` hears when it answers, and of a first key."""
-    with lock(settings.data):
+async def serve(
+    settings: Settings, told: Callable[[App, NewKey | None], None], *, shared: bool = False
+) -> None:
+    """Run the server until SIGTERM or SIGINT. `told` hears when it answers, and of a first key.
+
+    `shared` says that other processes of this server listen on the same port, and that the one
+    which started them holds the other end of standard input.
+    """
+    with _alone(settings):
+        if not shared:
+            check_address(settings.host, settings.port)
+        app = await App.build(settings)
+        await _run(app, app.asgi, told, orphan=shared)
+
+
+async def work(
+    settings: Settings, told: Callable[[App, NewKey | None], None], *, watched: bool
+) -> None:
+    """Run tasks, and no API, until SIGTERM or SIGINT.
+
+    Where it is `watched`, the port of the settings answers `/healthz`, `/readyz` and `/metrics`.
+    """
+    if watched:
         check_address(settings.host, settings.port)
-        app = App.build(settings)
-        stopped = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stopped.set)
-        await app.keyring.check()
-        key = await app.first_key()
-        await app.start()
-        http = Server(
-            target=app.asgi,
-            address=settings.host,
-            port=settings.port,
-            interface=Interfaces.ASGINL,
-            http=HTTPModes.http1,
-            websockets=False,
-            log_enabled=False,
-            log_level=LogLevels.warning,
-        )
-        serving = asyncio.create_task(http.serve())
+    app = await App.build(settings)
+    await _run(app, app.behind() if watched else None, told)
+
+
+async def _run(
+    app: App,
+    asgi: ASGIApp | None,
+    told: Callable[[App, NewKey | None], None],
+    orphan: bool = False,
+) -> None:
+    settings = app.settings
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    if orphan:
+        loop.add_reader(sys.stdin.fileno(), stopped.set)  # nothing is written there: it ends
+    await app.keyring.check()
+    key = await app.first_key() if asgi is app.asgi else None
+    await app.start()
+    waiting = [asyncio.create_task(stopped.wait()), asyncio.create_task(app.broke())]
+    http = _http(asgi, settings) if asgi is not None else None
+    if http is not None:
+        serving: asyncio.Task[None] = asyncio.create_task(http.serve())
         await _listening(settings, serving)
-        _spare_the_collector()
-        told(app, key)
-        waiting = asyncio.create_task(stopped.wait())
-        broke = asyncio.create_task(app.broke())
-        await asyncio.wait([waiting, serving, broke], return_when=asyncio.FIRST_COMPLETED)
-        waiting.cancel()
-        broke.cancel()
-        _log.info("draining", seconds=settings.grace)
-        await app.drain()
+        waiting.append(serving)
+    _spare_the_collector()
+    told(app, key)
+    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    if orphan:
+        loop.remove_reader(sys.stdin.fileno())
+    for task in waiting[:2]:
+        task.cancel()
+    _log.info("draining", seconds=settings.grace)
+    await app.drain()
+    if http is not None:
         http.stop()  # type: ignore[no-untyped-call]
         await asyncio.wait([serving], timeout=_HTTP_STOP_SECONDS)
-        await app.close()
-        _log.info("stopped")
-        if not stopped.is_set():
-            raise Broken("the server stopped by itself; its log says why")
+    await app.close()
+    _log.info("stopped")
+    if not stopped.is_set():
+        raise Broken("the server stopped by itself; its log says why")
+
+
+def _http(asgi: ASGIApp, settings: Settings) -> Server:
+    return Server(
+        target=asgi,
+        address=settings.host,
+        port=settings.port,
+        interface=Interfaces.ASGINL,
+        http=HTTPModes.http1,
+        websockets=False,
+        log_enabled=False,
+        log_level=LogLevels.warning,
+    )
+
+
+@contextmanager
+def _alone(settings: Settings) -> Iterator[None]:
+    """Keep other servers off a data folder that has a database in it."""
+    if settings.database is not None:
+        yield
+        return
+    with lock(settings.data):
+        yield
 
 
 def _spare_the_collector() -> None:

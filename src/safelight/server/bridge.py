@@ -18,13 +18,14 @@ import msgspec
 import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from safelight.blobs import BlobError
 from safelight.errors import BadRequest, Fault, Internal, Malformed, TooLarge, Unavailable
 from safelight.links import Links
 from safelight.server.keys import Keyring
 from safelight.server.metrics import Metrics
 from safelight.server.rates import Rates
 from safelight.service import Service, now_millis
-from safelight.store import StoreClosed
+from safelight.store import StoreClosed, StoreUnavailable
 from safelight.task import Page, Reply, Submit, Task
 from safelight.wire import Context, Dialect, Match, Request, Response
 
@@ -32,6 +33,8 @@ _log = structlog.get_logger("safelight.server")
 _HOST = re.compile(r"[A-Za-z0-9.\-]{1,253}(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](?::[0-9]{1,5})?")
 _MOST_TOKEN = 255
 _STOPPING_SECONDS = 5
+_AWAY = "The server's database or files do not answer just now; please try again"
+_AWAY_SECONDS = 2
 _MOST_DIGITS = 20
 
 
@@ -105,8 +108,16 @@ class Bridge:
         except (Fault, Malformed) as problem:
             fault = problem.as_fault() if isinstance(problem, Malformed) else problem
             response = _write_fault(dialect, match, fault, context)
+            if isinstance(fault, TooLarge):
+                # The rest of the body is not read, so nothing more can come on this connection.
+                closing = (*response.headers, ("connection", "close"))
+                response = msgspec.structs.replace(response, headers=closing)
         except StoreClosed:
             fault = Unavailable("The server is stopping", retry_after=_STOPPING_SECONDS)
+            response = _write_fault(dialect, match, fault, context)
+        except (StoreUnavailable, BlobError) as problem:
+            _log.warning("unavailable", path=head.path, problem=str(problem)[:300])
+            fault = Unavailable(_AWAY, retry_after=_AWAY_SECONDS)
             response = _write_fault(dialect, match, fault, context)
         except Exception:
             incident = secrets.token_hex(4)

@@ -70,7 +70,8 @@ class Files:
         headers["content-length"] = str(len(wanted))
         if request.method == "HEAD" or not wanted:
             return Response(status_code=status, headers=headers, media_type=found.media_type)
-        body = await self._blobs.open(found.blob, wanted.start, wanted.stop)
+        whole = len(wanted) == found.size
+        body = await self._blobs.open(found.blob, None if whole else wanted)
         return StreamingResponse(body, status, headers, media_type=found.media_type)
 
     async def _find(self, name: str) -> Found | None:

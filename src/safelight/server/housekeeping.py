@@ -4,69 +4,72 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 
 import structlog
 
 from safelight.blobs import Blobs
-from safelight.queue import Queue
+from safelight.server.recovery import Recovery
 from safelight.service import TASKS, folder_of, now_millis
-from safelight.store import Store, scripts
+from safelight.store import Store, StoreUnavailable, scripts
 from safelight.task import new_id
-from safelight.worker import Worker
 
 _log = structlog.get_logger("safelight.housekeeping")
 
-_SECONDS = 60.0
 _PAUSE_SECONDS = 1.0
 _BATCH = 500
+_ORPHANS_SECONDS = 3600
+_AGAIN = 86_400_000
+_NEARLY = 0.7  # of a chore's time: whoever wakes a little early does it
 # A request that is being accepted keeps its sources a moment before its task is there.
 _ACCEPTING = 3_600_000
 
 
 class Housekeeping:
-    """Keeps one server's house."""
+    """Keeps the house of one process, or of all: each chore is done by one of them."""
 
     def __init__(
-        self, store: Store, blobs: Blobs, queue: Queue, worker: Worker, retention: int
+        self, store: Store, blobs: Blobs, recovery: Recovery, retention: int, every: float = 60
     ) -> None:
         self._store = store
         self._blobs = blobs
-        self._queue = queue
-        self._worker = worker
+        self._recovery = recovery
         self._retention = retention
-        self._looked_until = 0
+        self._every = every
 
     async def run(self) -> None:
-        """Do all of it once a minute, and fill the queue when it wants, until cancelled."""
+        """Do all of it once a minute, and recover when that is wanted, until cancelled."""
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_SECONDS):
-                    await self._queue.wanting.wait()
+                # Not all processes at the same moment.
+                async with asyncio.timeout(self._every * random.uniform(0.8, 1.2)):  # noqa: S311
+                    await self._recovery.wanting.wait()
             try:
                 await self.recover()
-                await self.sweep(now_millis())
-                await self.sweep_orphans(now_millis())
+                await self._do_chores(now_millis())
+            except StoreUnavailable as problem:
+                _log.warning("housekeeping_waits", problem=str(problem))
+                await asyncio.sleep(_PAUSE_SECONDS)
             except Exception:
                 _log.exception("housekeeping_failed")
                 await asyncio.sleep(_PAUSE_SECONDS)
 
-    async def recover(self) -> int:
-        """Queue the unfinished tasks that are neither queued nor run, as many as fit; how many.
+    async def _do_chores(self, now: int) -> None:
+        if await self._take("sweep", now, self._every):
+            await self.sweep(now)
+        since = await self._store.read(scripts.last_done("orphans"))
+        if await self._take("orphans", now, _ORPHANS_SECONDS):
+            # Some of what was looked at before once more: who looked may have died of it.
+            await self.sweep_orphans(now, max(0, since - _AGAIN))
 
-        At the start that is what an earlier process left; later what the queue had no room for,
-        what a request that broke off just then had accepted, and what could not be ended.
-        """
-        self._queue.refill()
-        count, after = 0, ""
-        while ids := await self._store.read(scripts.unfinished(after, _BATCH)):
-            for id in ids:
-                if self._queue.holds(id) or self._worker.runs(id):
-                    continue
-                if not await self._queue.put(id):
-                    return count
-                count += 1
-            after = ids[-1]
-        return count
+    async def _take(self, chore: str, now: int, seconds: float) -> bool:
+        return await self._store.write(
+            scripts.claim_chore(chore, now, int(seconds * _NEARLY * 1000))
+        )
+
+    async def recover(self) -> int:
+        """Queue the unfinished tasks that are neither queued nor run; how many."""
+        return await self._recovery.recover()
 
     async def sweep(self, now: int) -> int:
         """Remove the tasks that ended longer ago than they are kept; returns how many.
@@ -84,23 +87,19 @@ class Housekeeping:
             _log.info("swept", tasks=count)
         return count
 
-    async def sweep_orphans(self, now: int) -> int:
+    async def sweep_orphans(self, now: int, since: int = 0) -> int:
         """Remove files whose task was never accepted, or is gone; returns of how many tasks.
 
         A crash can leave them: between an upload and its task, or between a task and its files.
-        Looked at are the tasks that became an hour old since the last look: their ids say when.
+        Looked at are the tasks that are older than an hour, from `since` on: their ids say when.
         """
-        until = now - _ACCEPTING
-        if until - self._looked_until < _ACCEPTING:
-            return 0
-        first, last = (new_id(max(0, millis), bytes(6)) for millis in (self._looked_until, until))
+        first, last = (new_id(max(0, millis), bytes(6)) for millis in (since, now - _ACCEPTING))
         count = 0
-        for id in await self._blobs.folders(TASKS):
-            if first <= id < last and await self._store.read(scripts.get_any(id)) is None:
+        async for id in self._blobs.folders(TASKS, first, last):
+            if await self._store.read(scripts.get_any(id)) is None:
                 await self._blobs.remove(folder_of(id))
                 count += 1
             await asyncio.sleep(0)
-        self._looked_until = until
         if count:
             _log.info("swept_orphans", tasks=count)
         return count

@@ -37,19 +37,24 @@ class Keyring:
 
     async def create(self, name: str) -> NewKey:
         """Make a key. Its secret is shown by nothing else, ever again."""
+        made = self._draw(name)
+        await self._store.write(scripts.add_key(*self._row(made)))
+        return made
+
+    async def create_first(self) -> NewKey | None:
+        """Make a key where there never was one; None where there is, or another makes it now."""
+        made = self._draw("first")
+        return made if await self._store.write(scripts.add_first_key(*self._row(made))) else None
+
+    def _draw(self, name: str) -> NewKey:
         # The forms that clients of the five services know: an id like Tencent's, a secret like
         # the others', both without characters that a shell or a header would mind.
-        made = NewKey(f"AKID{secrets.token_hex(12)}", name, f"sk-{secrets.token_hex(24)}")
-        await self._store.write(
-            scripts.add_key(
-                made.id,
-                name,
-                self._vault.lookup(made.secret),
-                self._vault.encrypt(made.secret),
-                now_millis(),
-            )
-        )
-        return made
+        return NewKey(f"AKID{secrets.token_hex(12)}", name, f"sk-{secrets.token_hex(24)}")
+
+    def _row(self, made: NewKey) -> tuple[str, str, str, str, int]:
+        secret = made.secret
+        lookup, encrypted = self._vault.lookup(secret), self._vault.encrypt(secret)
+        return made.id, made.name, lookup, encrypted, now_millis()
 
     async def list(self) -> tuple[KeyRow, ...]:
         """All keys, without their secrets."""
@@ -74,8 +79,10 @@ class Keyring:
         name = (credential.id, credential.secret)
         key = self._known.get(name)
         if key is None:
+            version = self._version
             key = await self._find(credential)
-            if len(self._known) < _MOST_KNOWN:
+            # What was forgotten meanwhile may have been this very key.
+            if version == self._version and len(self._known) < _MOST_KNOWN:
                 self._known[name] = key
         if credential.check is not None:
             credential.check(key.secret)
