@@ -472,6 +472,12 @@ async def test_jobs_of_engines_that_are_gone_are_found(database: Database) -> No
         sql = f"{beaten} where dedupe_key = $1 returning id"
         await database.fetch(sql, name, timedelta(seconds=ago))
 
+    assert await misplaced(database, ["sketch"], 60, 10) == ["lost"]  # the other is too new
+    await database.fetch(
+        "update pgqueuer set heartbeat = now() - $2::interval where dedupe_key = $1 returning id",
+        "waits",
+        timedelta(seconds=100),
+    )
     assert sorted(await misplaced(database, ["sketch"], 60, 10)) == ["lost", "waits"]
     assert len(await misplaced(database, ["sketch"], 60, 1)) == 1
     assert await misplaced(database, ["old", "sketch"], 60, 10) == []

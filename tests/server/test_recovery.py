@@ -13,6 +13,7 @@ from doubles import NOW, Player, models_of, task
 from safelight.config import ModelRule
 from safelight.postgres import Database
 from safelight.server.recovery import PostgresRecovery
+from safelight.service import now_millis
 from safelight.store import StoreUnavailable, scripts
 from safelight.store.postgres import PostgresStore
 from safelight.task import FailureCode, Status, Task, new_id
@@ -55,6 +56,14 @@ async def jobs(store: PostgresStore) -> dict[str, str]:
     """The engines whose queue the tasks are in."""
     rows = await store.database.fetch("select dedupe_key, entrypoint from pgqueuer order by id")
     return {row[0]: row[1] for row in rows}
+
+
+async def age(store: PostgresStore) -> None:
+    """Make all jobs old, as if their processes had been gone for a while."""
+    await store.database.fetch(
+        "update pgqueuer set heartbeat = now() - interval '1 hour' "
+        "where status = 'queued' returning 1"
+    )
 
 
 async def lose(store: PostgresStore, *ids: str) -> None:
@@ -115,17 +124,33 @@ async def test_a_task_whose_model_is_gone_fails_with_a_reason(store: PostgresSto
     assert (await found(store, IDS[1])).status is Status.QUEUED
 
 
+async def test_a_model_that_this_process_does_not_know_yet_fails_nothing(
+    store: PostgresStore,
+) -> None:
+    await store.write(scripts.add(task(IDS[0], now=now_millis()), "", engine=ENGINE))
+    await lose(store, IDS[0])
+
+    await recovery(store, ModelRule(name="another", engine="sketch")).recover()
+
+    assert (await found(store, IDS[0])).status is Status.QUEUED
+
+
 async def test_a_task_that_waits_for_an_engine_that_is_gone_waits_for_another(
     store: PostgresStore,
 ) -> None:
     await add(store, IDS[0])
     await add(store, *IDS[1:], engine="old")
     beat = "update pgqueuer set status = 'picked', heartbeat = now() - $2::text::interval"
-    for id, ago in ((IDS[1], "1 second"), (IDS[2], "1 hour")):
+    for id, ago in ((IDS[1], "1 second"), (IDS[2], "2 hours")):
         await store.database.fetch(f"{beat} where dedupe_key = $1 returning 1", id, ago)
     await store.write(scripts.cancel(IDS[3], "alice", NOW))
 
-    assert await recovery(store).recover() == 0
+    # They may be a newer process's, which is just being started.
+    assert await recovery(store, every=0).recover() == 0
+    assert (await jobs(store))[IDS[4]] == "old"
+
+    await age(store)
+    assert await recovery(store, every=0).recover() == 0
 
     # One runs in a process that still has that engine.
     assert await jobs(store) == dict.fromkeys(IDS, ENGINE) | {IDS[1]: "old"}
@@ -134,6 +159,7 @@ async def test_a_task_that_waits_for_an_engine_that_is_gone_waits_for_another(
 
 async def test_a_task_whose_engine_and_model_are_gone_fails(store: PostgresStore) -> None:
     await add(store, IDS[0], engine="old")
+    await age(store)
 
     await recovery(store, ModelRule(name="another", engine="sketch")).recover()
 

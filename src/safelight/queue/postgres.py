@@ -12,9 +12,10 @@ import json
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import structlog
+from pgqueuer.adapters.drivers.asyncpg import AsyncpgDriver
 from pgqueuer.adapters.persistence.queries import Queries
 from pgqueuer.core.tm import TaskManager
 from pgqueuer.domain.settings import db_settings
@@ -27,6 +28,9 @@ from pgqueuer.types import JobId, QueueEntrypoint, QueueManagerId
 
 from safelight.postgres import Database, DatabaseGone
 from safelight.queue import Work
+
+if TYPE_CHECKING:
+    from safelight.postgres import Connection
 
 _log = structlog.get_logger("safelight.queue")
 _T = TypeVar("_T")
@@ -44,8 +48,8 @@ _UNQUEUED = (
 )
 _MISPLACED = (
     f"select dedupe_key from {_TABLE} where dedupe_key is not null "  # noqa: S608
-    "and entrypoint <> all($1::text[]) and (status = 'queued' or "
-    "(status = 'picked' and heartbeat < now() - $2::interval)) limit $3"
+    "and entrypoint <> all($1::text[]) and status in ('queued', 'picked') "
+    "and heartbeat < now() - $2::interval limit $3"
 )
 _MOVE = (
     f"update {_TABLE} set entrypoint = $2 "  # noqa: S608
@@ -129,6 +133,15 @@ class _Driver:
                 return await connection.execute(query, *args)
 
         return await self._patiently(act)
+
+    async def transact(self, act: Callable[[Connection], Awaitable[None]]) -> None:
+        """Do several things, or none of them."""
+
+        async def once() -> None:
+            async with self._database.acquire() as connection, connection.transaction():
+                await act(connection)
+
+        await self._patiently(once)
 
     async def notify(self, channel: str, payload: str) -> None:
         await self.execute("select pg_notify($1, $2)", channel, payload)
@@ -259,26 +272,32 @@ class _Jobs(Queries):
         return None
 
     async def log_jobs(self, job_status: list[Any]) -> None:
-        mine = await self._mine([job.id for job, _, _ in job_status])
-        if kept := [entry for entry in job_status if entry[0].id in mine]:
-            await super().log_jobs(kept)
+        async def act(connection: Connection) -> None:
+            mine = await self._mine(connection, [job.id for job, _, _ in job_status])
+            if kept := [entry for entry in job_status if entry[0].id in mine]:
+                await Queries(AsyncpgDriver(cast(Any, connection))).log_jobs(kept)
+
+        await self._own.transact(act)
 
     async def retry_job(self, job: Job, delay: timedelta, traceback_record: Any) -> None:
-        if job.id in await self._mine([job.id]):
-            await super().retry_job(job, delay, traceback_record)
-            # The trigger tells of new jobs and of those that are gone, but not of changed ones.
-            await self.driver.notify(self.qbe.settings.channel, _change())
+        async def act(connection: Connection) -> None:
+            if job.id in await self._mine(connection, [job.id]):
+                queries = Queries(AsyncpgDriver(cast(Any, connection)))
+                await queries.retry_job(job, delay, traceback_record)
+                # The trigger tells of new jobs and of those that are gone, not of changed ones.
+                await queries.driver.notify(self.qbe.settings.channel, _change())
+
+        await self._own.transact(act)
 
     async def update_heartbeat(self, job_ids: list[JobId]) -> None:
-        await self._mine(list(set(job_ids)))
+        async def act(connection: Connection) -> None:
+            await self._mine(connection, sorted(set(job_ids)))
 
-    async def _mine(self, ids: list[JobId]) -> set[JobId]:
-        """Those of the jobs that are still this worker's, and its for a while longer."""
-        rows = await self.driver.fetch(
-            _KEEP,
-            ids,
-            self.worker,
-        )
+        await self._own.transact(act)
+
+    async def _mine(self, connection: Connection, ids: list[JobId]) -> set[JobId]:
+        """Those of the jobs that are still this worker's, and are so until the transaction ends."""
+        rows = await connection.fetch(_KEEP, ids, self.worker)
         return {cast(JobId, row["id"]) for row in rows}
 
 
@@ -298,8 +317,8 @@ async def misplaced(
 ) -> list[str]:
     """Ids of tasks that wait for an engine which is none of `engines`: it was renamed, or is gone.
 
-    Also of those whose worker was not heard of for `silence` seconds: nobody else would take them.
-    Raises `DatabaseGone`.
+    Also of those whose worker was not heard of: nobody else would take them. For both it takes
+    `silence` seconds, in which processes with other settings may come or go. Raises `DatabaseGone`.
     """
     rows = await database.fetch(_MISPLACED, list(engines), timedelta(seconds=silence), limit)
     return [row["dedupe_key"] for row in rows]

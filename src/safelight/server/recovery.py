@@ -21,6 +21,9 @@ _log = structlog.get_logger("safelight.housekeeping")
 
 _BATCH = 500
 _LOG_DAYS = 1.0
+# While processes are restarted with other models, those with the old ones must not end, or move,
+# what only the new ones can run.
+_GRACE_SECONDS = 600.0
 
 
 class Recovery(Protocol):
@@ -68,7 +71,7 @@ class PostgresRecovery:
         self._database = database
         self._models = models
         self._every = int(every * 700)
-        self._silence = 3 * every
+        self._silence = max(_GRACE_SECONDS, 3 * every)
         self.wanting = asyncio.Event()
 
     async def recover(self) -> int:
@@ -90,7 +93,7 @@ class PostgresRecovery:
         if count:
             _log.warning("queued_again", tasks=count)
         for id in await misplaced(self._database, self._models.engines, self._silence, _BATCH):
-            # What has ended meanwhile is dropped by whoever gets it.
+            # What has ended, now or before, is dropped by whoever gets it.
             engine = await self._engine_of(id) or self._models.engines[0]
             await move(self._database, id, engine)
         await sweep_log(self._database, _LOG_DAYS)
@@ -104,6 +107,8 @@ class PostgresRecovery:
         try:
             return self._models.find(task.submit).engine.name
         except UnknownModel as fault:  # it was known when the task was accepted
+            if (task.updated or 0) > now_millis() - _GRACE_SECONDS * 1000:
+                return None
             failure = Failure(code=FailureCode.INVALID_INPUT, message=fault.message)
             await self._store.write(scripts.fail(id, task.attempt, failure, now_millis()))
             return None
