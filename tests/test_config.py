@@ -233,8 +233,9 @@ def test_a_file_that_is_not_there_or_no_toml_is_refused_by_its_name(elsewhere: P
 
 @pytest.mark.parametrize("name", ["public_url", "database", "files"])
 def test_a_refusal_does_not_repeat_the_value(name: str) -> None:
+    given: dict[str, Any] = {name: "sk-very-secret"}
     with pytest.raises(SettingsError) as told:
-        load(**{name: "sk-very-secret"})
+        load(**given)
 
     assert "very" not in str(told.value)
 

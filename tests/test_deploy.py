@@ -5,12 +5,12 @@ The image and the services of others are not started here.
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -206,27 +206,36 @@ def test_the_commands_and_their_environment_do_the_work(
         "SAFELIGHT_FILES_OPTIONS__SECRET_ACCESS_KEY": s3.SECRET,
         "SAFELIGHT_FILES_PUBLIC_ENDPOINT": f"http://localhost:{s3.port}",
     }
-    ports = [free_port("127.0.0.1") for _ in range(2)]
-    api, worker = (on_port(SERVICES[name]["command"], port) for name, port in zip(OURS, ports))
     with (
         httpx.Client(trust_env=False) as http,
-        started(api, tmp_path / "api", given) as told,
-        started(worker, tmp_path / "worker", given) as working,
+        running(http, "api", tmp_path, given) as (port, log),
     ):
-        for port, log in zip(ports, (told, working), strict=True):
-            until(lambda at=port, log=log: ready(http, at, log))
-        assert f"Safelight listens on {given['SAFELIGHT_PUBLIC_URL']}" in told.read_text()
-        secret = re.search(r"sk-\w+", told.read_text())
+        until(lambda: given["SAFELIGHT_PUBLIC_URL"] in log.read_text())
+        secret = re.search(r"sk-\w+", log.read_text())
         assert secret
-        with Client("tensorslab", f"http://127.0.0.1:{ports[0]}", secret[0]) as client:
+        with (
+            running(http, "worker", tmp_path, given),
+            Client("tensorslab", f"http://127.0.0.1:{port}", secret[0]) as client,
+        ):
             task = client.wait(client.submit(model="seedreamv4", prompt="a", ratio="1:1"))
         link = task.artifacts[0].url or ""
         assert link.startswith(f"http://localhost:{s3.port}/")
         assert http.get(link).headers["content-type"] == "image/png"
-    assert not os.path.exists(tmp_path / "api" / "data" / "safelight.db")
+    assert not (tmp_path / "api" / "data" / "safelight.db").exists()
 
 
-def ready(http: httpx.Client, port: int, log: Path) -> bool:
+@contextmanager
+def running(
+    http: httpx.Client, name: str, folder: Path, given: dict[str, str]
+) -> Iterator[tuple[int, Path]]:
+    """A service of the composition, once it is ready; gives its port and the file of its output."""
+    port = free_port("127.0.0.1")
+    with started(on_port(SERVICES[name]["command"], port), folder / name, given) as log:
+        until(partial(ready, http, port))
+        yield port, log
+
+
+def ready(http: httpx.Client, port: int) -> bool:
     """Whether a process answers that it is ready."""
     try:
         return http.get(f"http://127.0.0.1:{port}/readyz").status_code == 200
