@@ -27,6 +27,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from safelight import dialects
 from safelight.errors import (
     Fault,
+    Internal,
     Malformed,
     NotFound,
     RateLimited,
@@ -74,7 +75,7 @@ _UNSENT = (
 # Answers that do not say whether a submission was carried out before something broke: a server's
 # own mistake, and those of what stands before it (52x: Cloudflare's).
 _UNCLEAR = frozenset({500, 502, 504, 520, 522, 524})
-_PASSING = (Unreachable, Unavailable, RateLimited, Upstream)
+_PASSING = (Unreachable, Unavailable, RateLimited, Internal, Upstream)
 _DOWNLOAD_TRIES = 4
 # What has no place in a file name; ids and addresses are the service's words, and not ours.
 _UNSAFE = re.compile(r"[^0-9A-Za-z_-]")
@@ -220,8 +221,9 @@ class AsyncClient:
             return reply
         except Malformed as problem:
             raise _lost(command, Upstream(f"{self.url} answered nonsense: {problem}")) from None
-        except (Unavailable, Upstream) as fault:
-            if answer is not None and answer.status in _UNCLEAR:
+        except (Internal, Upstream, Unavailable) as fault:
+            # Something broke there: before, or after, it did what was asked.
+            if not isinstance(fault, Unavailable) or (answer and answer.status in _UNCLEAR):
                 raise _lost(command, fault) from None
             raise
 

@@ -6,6 +6,7 @@ it sees; another's task answers exactly as one that never was.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import random
 import time
@@ -14,7 +15,7 @@ from collections.abc import Callable
 import msgspec
 
 from safelight.blobs import Blobs
-from safelight.errors import Conflict, InvalidValue, NotFound
+from safelight.errors import Conflict, Internal, InvalidValue, NotFound
 from safelight.fetching import Fetcher
 from safelight.links import Links
 from safelight.media import check_picture
@@ -45,6 +46,7 @@ from safelight.task import (
 _PICTURES = frozenset({Role.IMAGE, Role.FIRST_FRAME, Role.LAST_FRAME, Role.MASK})
 TASKS = "tasks/"  # where the blobs of all tasks are
 _MOST_SOURCES = 16
+_SETTLING = (0.2, 0.5, 1.0, 2.0, 4.0)  # seconds between two looks for a task
 _MOST_IN_A_LIST = 1000
 
 
@@ -138,9 +140,11 @@ class Service:
                 "the idempotency key was used before, with another request",
                 parameter="Idempotency-Key",
             ) from None
-        except StoreUnavailable:
-            # It may be written all the same: housekeeping removes what turns out to be nobody's.
-            raise
+        except StoreUnavailable as problem:
+            # Sources are left: housekeeping removes what turns out to be nobody's.
+            if not problem.unclear:
+                raise
+            return await self._settle(task)
         except Exception:
             # Not when cancelled: what was given to the store is written all the same.
             await self._drop_sources(task)
@@ -148,6 +152,23 @@ class Service:
         if not accepted.new:
             await self._drop_sources(task)
         return accepted.task
+
+    async def _settle(self, task: Task) -> Task:
+        """The task, where it turns out that it was accepted although nobody said so.
+
+        Raises `StoreUnavailable` where it was not, and `Internal` where that cannot be known soon:
+        who hears that something is just not to be had now may well submit it once more.
+        """
+        for pause in _SETTLING:
+            await asyncio.sleep(pause)
+            try:
+                found = await self._store.read(scripts.get_any(task.id))
+            except StoreUnavailable:
+                continue
+            if found is not None:
+                return found
+            raise StoreUnavailable("the database went away before the task was written")
+        raise Internal("The database went away: whether the task was accepted is not known")
 
     async def _drop_sources(self, task: Task) -> None:
         """Remove what was kept of the sources of a task that was not accepted."""

@@ -29,6 +29,7 @@ from safelight.errors import (
     Conflict,
     Fault,
     InsufficientCredits,
+    Internal,
     InvalidValue,
     Malformed,
     NotFound,
@@ -799,7 +800,9 @@ def fault_of_status(status: int, message: str, response: Response) -> Fault:
         return UnknownModel(message) if "model" in message.lower() else BadRequest(message)
     if status == 429:
         return RateLimited(message, retry_after=seconds)
-    if status in (408, 425) or status >= 500:
+    if status == 500:
+        return Internal(message)
+    if status in (408, 425) or status > 500:
         return Unavailable(message, retry_after=seconds)
     if status >= 400:
         return BadRequest(message)

@@ -370,13 +370,11 @@ NEAREST: dict[type[Fault], tuple[type[Fault], ...]] = {
     Conflict: (BadRequest,),
     TooLarge: (BadRequest,),
     UnknownModel: (BadRequest,),
-    Internal: (Unavailable,),
-    Unavailable: (Unavailable,),
-    Fault: (Unavailable,),
-    errors.Upstream: (Unavailable,),
-    errors.Unreachable: (Unavailable,),
-    errors.SubmissionUnknown: (Unavailable,),
-    errors.StillRunning: (Unavailable,),
+    Fault: (Internal,),
+    errors.Upstream: (Internal, Unavailable),
+    errors.Unreachable: (Internal, Unavailable),
+    errors.SubmissionUnknown: (Internal, Unavailable),
+    errors.StillRunning: (Internal, Unavailable),
 }
 
 

@@ -890,7 +890,7 @@ def test_query_without_an_id_is_no_validation_error() -> None:
         (Conflict(), 422, BadRequest),
         (TooLarge(), 422, BadRequest),
         (Unavailable(), 455, Unavailable),
-        (Internal(), 500, Unavailable),
+        (Internal(), 500, Internal),
     ],
 )
 def test_kie_tells_faults_in_the_body_alone(fault: Fault, code: int, heard_as: type[Fault]) -> None:

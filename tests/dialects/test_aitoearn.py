@@ -830,7 +830,7 @@ def test_everything_else_takes_one() -> None:
         (12310, Unsupported),
         (10003, RateLimited),
         (413, TooLarge),
-        (500, Unavailable),
+        (500, Internal),
         (502, Unavailable),
         (19001, Unavailable),
         ("401", Unauthenticated),

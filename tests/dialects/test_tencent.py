@@ -696,7 +696,7 @@ def test_a_name_that_is_told_back_is_cut() -> None:
         (Response(status=200, body=b"{}"), Upstream),
         (Response(status=200, body=b"<html>"), Malformed),
         (Response(status=200, body=b'{"Response": {"Error": 5}}'), Malformed),
-        (json_response({"Response": {"Error": {"Code": "InternalError"}}}, 500), Unavailable),
+        (json_response({"Response": {"Error": {"Code": "InternalError"}}}, 500), Internal),
     ],
 )
 def test_answers_that_are_none(response: Response, fault: type[Exception]) -> None:

@@ -564,7 +564,7 @@ def test_a_delete_answer_may_have_any_data() -> None:
         (json_response({"code": 9000, "msg": "no"}, 400), InsufficientCredits),
         (json_response({"code": 123, "msg": "no"}), BadRequest),
         (json_response({"code": 9999, "msg": "no"}, 404), NotFound),
-        (json_response({"code": 1000, "msg": "no"}, 500), Unavailable),
+        (json_response({"code": 1000, "msg": "no"}, 500), Internal),
         (Response(status=502, body=b"<html>"), Unavailable),
         (Response(status=401, body=b""), Unauthenticated),
         (json_response(["no"], 503), Unavailable),

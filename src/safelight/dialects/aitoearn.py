@@ -29,6 +29,7 @@ from safelight.errors import (
     Conflict,
     Fault,
     InsufficientCredits,
+    Internal,
     Malformed,
     NotFound,
     RateLimited,
@@ -118,6 +119,7 @@ _SPELLINGS = {
 # ----------------------------------------------------------------------------------------- codes
 
 INVALID, TOO_MANY, NO_CREDITS, NO_MODEL, NO_VIDEO = 10002, 10003, 12001, 12300, 12302
+NOT_NOW = 19001  # "the relay server is not available"
 
 # The pages document 10002 for every invalid request; the open tree sends 400 for a bad body, so
 # both are read.
@@ -131,12 +133,14 @@ _CODES: dict[type[Fault], int] = {
     UnknownOperation: 404,
     UnknownModel: NO_MODEL,
     RateLimited: TOO_MANY,
+    Unavailable: NOT_NOW,
     Fault: 500,
 }
 _FAULTS: dict[int, type[Fault]] = {
     400: BadRequest,
     401: Unauthenticated,
     404: NotFound,
+    500: Internal,  # anything that broke there, before or after it did what was asked
     INVALID: BadRequest,
     10100: Unavailable,  # its file store failed
     10101: Unavailable,
@@ -151,7 +155,7 @@ _FAULTS: dict[int, type[Fault]] = {
     12311: Unsupported,
     12801: BadRequest,  # no such groupId
     19000: Unauthenticated,
-    19001: Unavailable,
+    NOT_NOW: Unavailable,
 }
 # Chinese and English. The ones that are alike are not translated there either [source].
 _TEXTS = {
@@ -160,6 +164,7 @@ _TEXTS = {
     500: ("Internal server error", "Internal server error"),
     INVALID: ("参数验证失败", "Validation failed"),
     TOO_MANY: ("请求过于频繁", "Too many requests"),
+    NOT_NOW: ("中转服务器不可用", "Relay server unavailable"),
     NO_CREDITS: ("用户Credits不足", "Insufficient user credits"),
     NO_MODEL: ("无效的 AI 模型", "Invalid AI model"),
     NO_VIDEO: ("无效的 AI 任务 ID", "Invalid AI task ID"),

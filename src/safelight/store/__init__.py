@@ -32,7 +32,14 @@ class StoreClosed(Exception):
 
 
 class StoreUnavailable(Exception):
-    """The database does not answer just now: ask again in a moment."""
+    """The database does not answer just now: ask again in a moment.
+
+    `unclear` says that something was to be written, and may have been: the answer alone was lost.
+    """
+
+    def __init__(self, message: str, unclear: bool = False) -> None:
+        super().__init__(message)
+        self.unclear = unclear
 
 
 class Store(Protocol):
@@ -50,8 +57,7 @@ class Store(Protocol):
     async def write(self, script: Script[_T]) -> _T:
         """Carry out a script as one transaction, on disk when this returns.
 
-        What it enqueues is queued by then. Where it raises `StoreUnavailable` it may have been
-        written all the same, for the answer alone may be lost.
+        What it enqueues is queued by then.
         """
 
     def listen(self, topic: str, heard: Callable[[str], None]) -> None:

@@ -156,9 +156,14 @@ class PostgresStore:
         return await asyncio.shield(write)
 
     async def _write(self, script: Script[_T]) -> _T:
-        with _told_as_unavailable():
+        committing = False
+        try:
             async with self.database.acquire() as connection, connection.transaction():
-                return await _step(connection, script)
+                result = await _step(connection, script)
+                committing = True
+            return result
+        except DatabaseGone as problem:
+            raise StoreUnavailable(str(problem), unclear=committing) from problem
 
     def _written(self, write: asyncio.Future[Any]) -> None:
         self._writes.discard(write)
