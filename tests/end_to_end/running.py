@@ -135,14 +135,16 @@ class Running:
             )
         running = cls(data, log, process)
         try:
-            running._wait_until_ready(began)
+            running.wait_until_ready(began)
             running.key = key or running.make_key("test")
         except BaseException:
             running.kill()
             raise
         return running
 
-    def _wait_until_ready(self, began: int) -> None:
+    def wait_until_ready(self, began: int = 0) -> None:
+        """Wait until it says where it listens, in its log after `began`, and answers there."""
+
         def address() -> str | None:
             assert self.process.poll() is None, f"the server ended: {self.log.read_text()}"
             text = self.log.read_bytes()[began:].decode(errors="replace")
@@ -208,7 +210,7 @@ class Running:
 
     def scratch(self) -> list[Path]:
         """What runs have on disk while they run."""
-        return files_in(self.data / "scratch")
+        return [path for path in files_in(self.data / "scratch") if path.name != ".lock"]
 
     # ------------------------------------------------------------------------------- asking
 
@@ -241,7 +243,8 @@ class Running:
 
 def files_in(folder: Path) -> list[Path]:
     """The files in a folder, however deep; none where there is no folder."""
-    return sorted(path for path in folder.rglob("*") if path.is_file())
+    # Not by `rglob`: folders of tasks go while it looks into them.
+    return sorted(Path(inside, name) for inside, _, names in os.walk(folder) for name in names)
 
 
 @contextmanager

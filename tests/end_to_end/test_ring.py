@@ -84,7 +84,7 @@ async def ring(
     """A, which asks B in the dialect that is the parameter."""
     upstream = Upstream(server, request.param)
     models = ModelMap((), {"sketch": upstream, "enhance": upstream})
-    app = App.build(Settings(data=tmp_path / "ring", concurrency=4, grace=1), models)
+    app = await App.build(Settings(data=tmp_path / "ring", concurrency=4, grace=1), models)
     key = await app.keyring.create("ring")
     await app.start()
     yield Ring(app, upstream, Key(id=key.id, secret=key.secret))
