@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import signal
 import statistics
 import sys
 import tempfile
@@ -17,16 +18,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from rich.console import Console
 from rich.table import Table
 
-from benchmarks import ground, load
+from benchmarks import cluster, ground, load
 from benchmarks.ground import Server
+from benchmarks.report import ROUNDS, console, median_of, verdict
 from safelight.task import Kind, Submit
 
-_console = Console(highlight=False, width=110)
 _SLOW = '[[models]]\nname = "*"\nengine = "sketch"\noptions = { seconds = 3600 }\n'
-_ROUNDS = 3
+_GROUPS = {"cluster": ("storm", "postgres", "drain", "growth", "wake")}  # by one word
 
 
 def measure_status(folder: Path, tasks: int, requests: int) -> bool:
@@ -47,9 +47,9 @@ def measure_status(folder: Path, tasks: int, requests: int) -> bool:
             row = _compare(dialect, ids, bare, server, requests)
             good = good and row.ratio >= 0.5
             table.add_row(dialect, *row.cells())
-    _console.print(table)
-    _console.print(f"for comparison, a bare route that does nothing at all: {least.rate:,.0f}/s")
-    return _verdict("each dialect at least half the rate of a bare route", good)
+    console.print(table)
+    console.print(f"for comparison, a bare route that does nothing at all: {least.rate:,.0f}/s")
+    return verdict("each dialect at least half the rate of a bare route", good)
 
 
 class _Row(NamedTuple):
@@ -77,24 +77,14 @@ class _Row(NamedTuple):
 
 def _compare(dialect: str, ids: list[str], bare: Server, server: Server, requests: int) -> _Row:
     seen: list[tuple[float, ...]] = []
-    for _ in range(_ROUNDS):
+    for _ in range(ROUNDS):
         wire = ground.status_requests(dialect, Kind.IMAGE, ids, server)
-        base, base_cost = _costed(bare, wire, requests)
-        ours, cost = _costed(server, wire, requests)
+        base, base_cost = ground.costed(bare, wire, requests)
+        ours, cost = ground.costed(server, wire, requests)
         ratio = ours.rate / base.rate
         both = (base.rate, ours.rate, ratio, base_cost, cost)
         seen.append((*both, ours.percentile(50), ours.percentile(99)))
     return _Row(*(statistics.median(column) for column in zip(*seen, strict=True)))
-
-
-def _costed(server: Server, wire: list[bytes], requests: int) -> tuple[load.Result, float]:
-    """A load, and the processor time that the server took for each request, in microseconds."""
-    load.run(server.port, wire, connections=32, count=len(wire) // 10)  # warm
-    before = server.cpu_seconds()
-    result = load.run(server.port, wire, connections=32, count=requests)
-    if result.refused:
-        sys.exit(f"{result.refused} requests were refused")
-    return result, (server.cpu_seconds() - before) / requests * 1e6
 
 
 def measure_accepts(folder: Path, one_by_one: int, at_once: int) -> bool:
@@ -105,7 +95,7 @@ def measure_accepts(folder: Path, one_by_one: int, at_once: int) -> bool:
         wire = [ground.prepare("tensorslab", submit, server)]
         load.run(server.port, wire, connections=4, count=200)  # warm
         single, many = [], []
-        for _ in range(_ROUNDS):
+        for _ in range(ROUNDS):
             single.append(load.run(server.port, wire, connections=1, count=one_by_one))
             many.append(load.run(server.port, wire, connections=32, count=at_once))
     for name, results in (("one after the other", single), ("32 connections", many)):
@@ -115,13 +105,13 @@ def measure_accepts(folder: Path, one_by_one: int, at_once: int) -> bool:
             f"{statistics.median(one.percentile(50) for one in results):.2f}",
             f"{statistics.median(one.percentile(99) for one in results):.2f}",
         )
-    _console.print(table)
+    console.print(table)
     ratio = statistics.median(m.rate / s.rate for s, m in zip(single, many, strict=True))
     p50 = statistics.median(one.percentile(50) for one in single)
     sync = statistics.median(_time_sync(folder) for _ in range(5))
-    _console.print(f"one fdatasync of an appended page: {sync:.2f} ms; ratio {ratio:.2f}")
-    first = _verdict(f"p50 one after the other under 8 ms ({p50:.2f})", p50 < 8)
-    second = _verdict(f"32 at once at least five times as many ({ratio:.2f})", ratio >= 5)
+    console.print(f"one fdatasync of an appended page: {sync:.2f} ms; ratio {ratio:.2f}")
+    first = verdict(f"p50 one after the other under 8 ms ({p50:.2f})", p50 < 8)
+    second = verdict(f"32 at once at least five times as many ({ratio:.2f})", ratio >= 5)
     return first and second
 
 
@@ -158,9 +148,9 @@ def measure_memory(folder: Path, tasks: int) -> bool:
         (f"all ended, after {seconds:,.0f} s ({tasks / seconds:,.0f} tasks/s)", at_end),
     ):
         table.add_row(name, f"{value:.0f}")
-    _console.print(table)
+    console.print(table)
     most = max(when_accepted, at_end)
-    return _verdict(f"memory under 200 MiB ({most:.0f})", most < 200)
+    return verdict(f"memory under 200 MiB ({most:.0f})", most < 200)
 
 
 def _wait_for_ends(server: Server, bodies: list[bytes]) -> None:
@@ -182,7 +172,7 @@ def _wait_for_ends(server: Server, bodies: list[bytes]) -> None:
             if counts["failed"]:
                 sys.exit(f"{counts['failed']:.0f} tasks failed")
             return
-        _console.print(f"  {ended:,.0f} of {total:,} ended", end="\r")
+        console.print(f"  {ended:,.0f} of {total:,} ended", end="\r")
         time.sleep(1)
     sys.exit("the tasks did not end")
 
@@ -197,7 +187,7 @@ def measure_films(folder: Path, seconds: float) -> bool:
         ids = ground.fill(data, server.key.id, 1000)
         wire = ground.status_requests("tensorslab", Kind.IMAGE, ids, server)
         load.run_paced(server.port, wire, 200, 1)  # warm
-        for _ in range(_ROUNDS):
+        for _ in range(ROUNDS):
             idle.append(load.run_paced(server.port, wire, 200, seconds))
             films = load.run(server.port, [ground.prepare("tensorslab", film, server)],
                              connections=1, count=2, keep=True)  # fmt: skip
@@ -206,16 +196,12 @@ def measure_films(folder: Path, seconds: float) -> bool:
             _check_and_delete(server, [json.loads(body)["data"]["taskid"] for body in films.bodies])
     table = Table("status query, 200 a second", "p50 ms", "p99 ms", title="two films at once")
     for name, results in (("idle", idle), ("two films being rendered", busy)):
-        table.add_row(name, *(_median_of(results, percent) for percent in (50, 99)))
-    _console.print(table)
+        table.add_row(name, *(f"{median_of(results, percent):.2f}" for percent in (50, 99)))
+    console.print(table)
     ratio = statistics.median(
         b.percentile(99) / i.percentile(99) for i, b in zip(idle, busy, strict=True)
     )
-    return _verdict(f"p99 at most five times its idle value ({ratio:.2f})", ratio <= 5)
-
-
-def _median_of(results: list[load.Result], percent: float) -> str:
-    return f"{statistics.median(one.percentile(percent) for one in results):.2f}"
+    return verdict(f"p99 at most five times its idle value ({ratio:.2f})", ratio <= 5)
 
 
 def _check_and_delete(server: Server, ids: list[str]) -> None:
@@ -229,11 +215,6 @@ def _check_and_delete(server: Server, ids: list[str]) -> None:
     load.run(server.port, [gone], connections=1, count=1)
 
 
-def _verdict(sentence: str, good: bool) -> bool:
-    _console.print(f"{'[green]holds[/]' if good else '[red]DOES NOT HOLD[/]'}: {sentence}\n")
-    return good
-
-
 def main() -> int:
     """Run what is asked for; 1 where something does not hold."""
     parts: dict[str, Callable[[Path, bool], bool]] = {
@@ -245,20 +226,41 @@ def main() -> int:
         ),
         "films": lambda folder, quick: measure_films(folder, 3 if quick else 10),
         "memory": lambda folder, quick: measure_memory(folder, 2_000 if quick else 100_000),
+        "storm": lambda folder, quick: cluster.measure_storm(
+            folder, 500 if quick else 10_000, pace=40, every=3 if quick else 5
+        ),
+        "postgres": lambda folder, quick: cluster.measure_postgres(
+            folder, *((5_000, 2_000, 500) if quick else (100_000, 20_000, 5_000))
+        ),
+        "drain": lambda folder, quick: cluster.measure_drain(folder, 300 if quick else 3_000),
+        "growth": lambda folder, quick: cluster.measure_growth(
+            folder,
+            (1_000, 10_000) if quick else (10_000, 100_000, 1_000_000),
+            *((2_000, 500) if quick else (20_000, 5_000)),
+        ),
+        "wake": lambda folder, quick: cluster.measure_wake(folder, 20 if quick else 200),
     }
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
-    parser.add_argument("parts", nargs="*", help=f"of {', '.join(parts)}; none: all")
+    groups = (f"{name}: {' '.join(group)}" for name, group in _GROUPS.items())
+    named = f"of {', '.join(parts)} (or {'; '.join(groups)}); none: all"
+    parser.add_argument("parts", nargs="*", help=named)
     parser.add_argument("--quick", action="store_true", help="fewer tasks: minutes become seconds")
     arguments = parser.parse_args()
-    if unknown := set(arguments.parts) - set(parts):
+    chosen = [part for word in arguments.parts for part in _GROUPS.get(word, (word,))]
+    if unknown := set(chosen) - set(parts):
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
-    _console.print(f"machine: {ground.machine()}\n")
+    console.print(f"machine: {ground.machine()}\n")
+    # As Ctrl-C does: whatever was started is stopped.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     good = True
     with tempfile.TemporaryDirectory(prefix="safelight-bench-") as folder:
-        for name in arguments.parts or parts:
+        for name in chosen or parts:
             good = parts[name](Path(folder), arguments.quick) and good
     return 0 if good else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -13,10 +13,11 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import apsw
 
+from benchmarks import load
 from safelight.config import Settings
 from safelight.dialects import named
 from safelight.server.app import free_port, open_keyring
@@ -95,11 +96,11 @@ def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
     raise RuntimeError("the server did not start")
 
 
-def make_key(data: Path) -> Key:
-    """A key of that data folder."""
+def make_key(data: Path, settings: Settings | None = None) -> Key:
+    """A key of that data folder, or of those settings."""
 
     async def make() -> Key:
-        async with open_keyring(Settings(data=data)) as keyring:
+        async with open_keyring(settings or Settings(data=data)) as keyring:
             made = await keyring.create("benchmark")
             return Key(id=made.id, secret=made.secret)
 
@@ -142,10 +143,12 @@ def _carry_out(
     connection: apsw.Connection, queries: dict[str, str], script: scripts.Script[object]
 ) -> None:
     try:
-        query = next(script)
+        step = next(script)
         while True:
-            rows = connection.execute(queries[query.name], query.parameters).fetchall()
-            query = script.send(rows)
+            rows: list[tuple[Any, ...]] = []
+            if isinstance(step, scripts.Query):
+                rows = connection.execute(queries[step.name], step.parameters).fetchall()
+            step = script.send(rows)
     except StopIteration:
         pass
 
@@ -174,6 +177,23 @@ def raw(request: Request) -> bytes:
     if request.body:
         lines.append(f"content-length: {len(request.body)}")
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + request.body
+
+
+def costed(server: Server, wire: list[bytes], requests: int) -> tuple[load.Result, float]:
+    """A load, and the processor time that the server took for each request, in microseconds."""
+    load.run(server.port, wire, connections=32, count=len(wire) // 10)  # warm
+    before = server.cpu_seconds()
+    result = load.run(server.port, wire, connections=32, count=requests)
+    if result.refused:
+        sys.exit(f"{result.refused} requests were refused")
+    return result, (server.cpu_seconds() - before) / requests * 1e6
+
+
+def machine_seconds() -> float:
+    """The processor time that everything on this machine has used, others' programs too."""
+    line = Path("/proc/stat").read_text().partition("\n")[0].split()
+    user, nice, system, _idle, _waiting, interrupts, soft = map(int, line[1:8])
+    return (user + nice + system + interrupts + soft) / os.sysconf("SC_CLK_TCK")
 
 
 def machine() -> dict[str, object]:

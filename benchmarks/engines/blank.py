@@ -1,0 +1,41 @@
+"""The engine that takes next to no time: each task gets the same picture of one pixel.
+
+What is measured with it is everything but the engine. With the option `seconds` it waits so long
+first, as one does that asks another server, and uses no processor meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from safelight.engines import Event, File, Job
+from safelight.task import Kind, ModelCard, Submit
+
+_PIXEL = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
+)
+
+
+class Blank:
+    """The engine."""
+
+    name = "blank"
+    models = (ModelCard(name="blank", kind=Kind.IMAGE, description="One pixel."),)
+
+    def check(self, submit: Submit, options: Mapping[str, Any]) -> None:
+        """Whatever is asked for, it is one pixel."""
+
+    async def run(self, job: Job) -> AsyncIterator[Event]:
+        """Write the pixel to the job's folder."""
+        await asyncio.sleep(float(job.options.get("seconds", 0)))
+        path = job.folder / "pixel.png"
+        path.write_bytes(_PIXEL)
+        yield File(path=path, media_type="image/png", width=1, height=1)
+
+
+def build(settings: Mapping[str, Any]) -> Blank:
+    """The engine; it needs no settings."""
+    return Blank()
