@@ -20,6 +20,7 @@ from safelight.dialects import tencent_parameters as parameters
 from safelight.errors import (
     BadRequest,
     Fault,
+    Internal,
     InvalidValue,
     Malformed,
     MissingParameter,
