@@ -226,7 +226,7 @@ async def test_a_chore_is_one_houses_while_it_is_done_often_enough(
     houses = [keeper(idle) for _ in range(3)]
     day, hour = 86_400_000, 3_600_000
 
-    for now in (NOW, NOW + 1, NOW + 2 * hour):
+    for now in (NOW, NOW + 1, NOW + 2 * hour, NOW + 8 * day):
         await asyncio.gather(*(house._do_chores(now) for house in houses))
 
     # What was looked at on the day before is looked at once more: who did may have died of it.
@@ -235,4 +235,6 @@ async def test_a_chore_is_one_houses_while_it_is_done_often_enough(
         (NOW, 0),
         (NOW + 2 * hour, -1),
         (NOW + 2 * hour, NOW - day),
+        (NOW + 8 * day, -1),
+        (NOW + 8 * day, 0),  # and once a week all that there is
     ]

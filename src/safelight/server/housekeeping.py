@@ -18,7 +18,7 @@ _log = structlog.get_logger("safelight.housekeeping")
 
 _PAUSE_SECONDS = 1.0
 _BATCH = 500
-_ORPHANS_SECONDS = 3600
+_ORPHANS_SECONDS, _ALL_ORPHANS_SECONDS = 3600, 7 * 86_400
 _AGAIN = 86_400_000
 _NEARLY = 0.7  # of a chore's time: whoever wakes a little early does it
 # A request that is being accepted keeps its sources a moment before its task is there.
@@ -59,8 +59,10 @@ class Housekeeping:
             await self.sweep(now)
         since = await self._store.read(scripts.last_done("orphans"))
         if await self._take("orphans", now, _ORPHANS_SECONDS):
-            # Some of what was looked at before once more: who looked may have died of it.
-            await self.sweep_orphans(now, max(0, since - _AGAIN))
+            # Some of what was looked at before once more: who looked may have died of it. Now and
+            # then all: the row of an old task may be deleted while its files cannot be.
+            everything = await self._take("all orphans", now, _ALL_ORPHANS_SECONDS)
+            await self.sweep_orphans(now, 0 if everything else max(0, since - _AGAIN))
 
     async def _take(self, chore: str, now: int, seconds: float) -> bool:
         return await self._store.write(
