@@ -20,13 +20,16 @@ from typing import NamedTuple
 
 from rich.table import Table
 
-from benchmarks import cluster, ground, load
+from benchmarks import cluster, ground, load, upstream
 from benchmarks.ground import Server
 from benchmarks.report import ROUNDS, console, median_of, verdict
 from safelight.task import Kind, Submit
 
 _SLOW = '[[models]]\nname = "*"\nengine = "sketch"\noptions = { seconds = 3600 }\n'
-_GROUPS = {"cluster": ("storm", "postgres", "drain", "growth", "wake")}  # by one word
+_GROUPS = {  # by one word
+    "cluster": ("storm", "postgres", "drain", "growth", "wake"),
+    "upstream": ("pace", "crowd"),
+}
 
 
 def measure_status(folder: Path, tasks: int, requests: int) -> bool:
@@ -239,6 +242,12 @@ def main() -> int:
             *((2_000, 500) if quick else (20_000, 5_000)),
         ),
         "wake": lambda folder, quick: cluster.measure_wake(folder, 20 if quick else 200),
+        "pace": lambda folder, quick: upstream.measure_pace(
+            folder, *((110, 20) if quick else (500, 60))
+        ),
+        "crowd": lambda folder, quick: upstream.measure_crowd(
+            folder, *((500, 10) if quick else (5_000, 90))
+        ),
     }
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
     groups = (f"{name}: {' '.join(group)}" for name, group in _GROUPS.items())

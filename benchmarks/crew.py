@@ -25,6 +25,7 @@ from safelight.wire import Key
 
 _START_SECONDS, _STOP_SECONDS, _QUERY_SECONDS = 120.0, 40.0, 900.0
 _TICKS = os.sysconf("SC_CLK_TCK")
+_BLANK = 'engine = "blank"\n'
 # What a process says once it is ready.
 _READY = (b"Safelight listens on", b"Safelight runs tasks of")
 
@@ -71,7 +72,7 @@ class Member:
     def cpu_seconds(self) -> float:
         """The processor time that it and its children that ended have used."""
         assert self.process is not None
-        return _cpu_seconds(self.process.pid)
+        return cpu_seconds(self.process.pid)
 
     def last_words(self) -> str:
         return self.log.read_bytes()[-2000:].decode(errors="replace")
@@ -80,7 +81,7 @@ class Member:
 class Crew:
     """The processes of one installation: a database, a folder for its files, a key."""
 
-    def __init__(self, url: str, folder: Path, options: str = "") -> None:
+    def __init__(self, url: str, folder: Path, options: str = "", model: str = _BLANK) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.url = url
         self.data = folder / "data"
@@ -90,7 +91,7 @@ class Crew:
         # No rate limits: it is the server that is measured here, and not its patience.
         self._config.write_text(
             f'log_level = "warning"\nheartbeat = 5\ndatabase = "{url}"\ndata = "{self.data}"\n'
-            f'[rates]\n[[models]]\nname = "*"\nengine = "blank"\n{options}\n'
+            f'[rates]\n[[models]]\nname = "*"\n{model}{options}\n'
         )
         self.key: Key = make_key(self.data, Settings(data=self.data, database=url))
 
@@ -161,9 +162,12 @@ async def connected(url: str) -> AsyncIterator[Connection]:
 
 
 @contextmanager
-def crew(url: str, folder: Path, options: str = "") -> Iterator[Crew]:
-    """A crew whose members are all stopped in the end; `options` (TOML) are those of its model."""
-    made = Crew(url, folder, options)
+def crew(url: str, folder: Path, options: str = "", model: str = _BLANK) -> Iterator[Crew]:
+    """A crew whose members are all stopped in the end.
+
+    `model` (TOML) says what runs its one model, and `options` with which options.
+    """
+    made = Crew(url, folder, options, model)
     try:
         yield made
     finally:
@@ -190,15 +194,17 @@ def postgres_seconds(url: str) -> float:
             return int((folder / "postmaster.pid").read_text().split()[0])
 
     parent = asyncio.run(ask())
-    return _cpu_seconds(parent) + sum(_cpu_seconds(child) for child in _children(parent))
+    return cpu_seconds(parent) + sum(cpu_seconds(child) for child in children(parent))
 
 
-def _children(parent: int) -> list[int]:
+def children(parent: int) -> list[int]:
+    """The processes that this one has started and that are there."""
     pids = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal()]
     return [pid for pid in pids if _fields(pid)[1:2] == [str(parent)]]
 
 
-def _cpu_seconds(pid: int) -> float:
+def cpu_seconds(pid: int) -> float:
+    """The processor time that a process has used, in seconds."""
     # Of the process, and of those of its children that have ended and were waited for.
     return sum(int(value) for value in _fields(pid)[11:15]) / _TICKS
 

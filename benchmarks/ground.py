@@ -20,7 +20,7 @@ import apsw
 from benchmarks import load
 from safelight.config import Settings
 from safelight.dialects import named
-from safelight.server.app import free_port, open_keyring
+from safelight.server.app import free_port, open_keys
 from safelight.store import scripts
 from safelight.store.sqlite import load_queries
 from safelight.task import Artifact, Command, Fetch, Kind, Status, Submit, Task, new_id
@@ -77,12 +77,33 @@ def server(data: Path, settings: str = "") -> Iterator[Server]:
         _wait_for(port, process)
         yield Server(port, process, key, data)
     finally:
-        process.terminate()
-        try:
-            process.wait(timeout=30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        _stop(process)
+
+
+@contextmanager
+def fake(folder: Path, dialect: str, script: str) -> Iterator[Server]:
+    """`safelight fake`, a provider that speaks `dialect` and does what `script` (TOML) says."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "script.toml"
+    path.write_text(script)
+    port = free_port("127.0.0.1")
+    command = [sys.executable, "-m", "safelight", "fake", "--dialect", dialect]
+    process = subprocess.Popen([*command, "--script", str(path), "--port", str(port)],
+                               stdout=subprocess.DEVNULL)  # fmt: skip
+    try:
+        _wait_for(port, process)
+        yield Server(port, process, Key(), folder)
+    finally:
+        _stop(process)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(timeout=30)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
@@ -100,8 +121,8 @@ def make_key(data: Path, settings: Settings | None = None) -> Key:
     """A key of that data folder, or of those settings."""
 
     async def make() -> Key:
-        async with open_keyring(settings or Settings(data=data)) as keyring:
-            made = await keyring.create("benchmark")
+        async with open_keys(settings or Settings(data=data)) as keys:
+            made = await keys.callers.create("benchmark")
             return Key(id=made.id, secret=made.secret)
 
     return asyncio.run(make())

@@ -14,9 +14,13 @@ import structlog
 from hypothesis import HealthCheck, settings
 
 from backends import PostgresServer, S3Server
-from doubles import Play, Player, Serving, StartApp, models_of, one_picture
+from doubles import OpenStores, Play, Player, Serving, StartApp, models_of, one_picture
 from safelight.config import Settings
+from safelight.postgres import Database
 from safelight.server.app import App
+from safelight.store import Store
+from safelight.store.postgres import PostgresStore
+from safelight.store.sqlite import SQLiteStore
 
 # The examples are drawn from the test's own text, so that a run that passes passes again.
 settings.register_profile(
@@ -65,6 +69,26 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     server.start()
     yield server
     server.close()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+async def open_stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[OpenStores]:
+    """Opens stores of one database, as several processes do: on each kind of database."""
+    async with AsyncExitStack() as stack:
+        url = ""
+        if request.param == "postgres":
+            url = await request.getfixturevalue("postgres").create_soon()
+
+        async def open_one() -> Store:
+            store: Store
+            if url:
+                store = await PostgresStore.open(await Database.open(url, connections=3))
+            else:
+                store = SQLiteStore.open(tmp_path / "stores.db")
+            stack.push_async_callback(store.close)
+            return store
+
+        yield open_one
 
 
 @pytest.fixture

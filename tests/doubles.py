@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,11 +17,11 @@ from PIL import Image
 
 from safelight.client import AsyncClient
 from safelight.config import ModelRule
-from safelight.engines import Event, File, Job, Progress
+from safelight.engines import Event, File, Job, Progress, Traits
 from safelight.models import ModelMap
 from safelight.server.app import App
 from safelight.server.keys import NewKey
-from safelight.store import scripts
+from safelight.store import Store, scripts
 from safelight.store.sqlite import connect
 from safelight.task import Kind, ModelCard, Role, Source, Status, Submit, Task, new_id
 from safelight.wire import Key
@@ -30,6 +30,7 @@ NOW = 1_769_774_400_000  # 2026-01-30 12:00:00 UTC
 ID = new_id(NOW, b"\x00\x00\x00\x00\x00\x01")
 
 Play = Callable[[Job], AsyncIterator[Event]]
+OpenStores = Callable[[], Awaitable[Store]]  # each one a store of the same database
 
 
 def picture(width: int = 8, height: int = 6, format: str = "PNG") -> bytes:
@@ -82,6 +83,13 @@ class Player:
     def run(self, job: Job) -> AsyncIterator[Event]:
         self.jobs.append(job)
         return self.play(job)
+
+
+class Sender(Player):
+    """An engine that plays having its tasks done elsewhere."""
+
+    name = "sender"
+    traits = Traits(waits=True)
 
 
 def models_of(engine: Player, *rules: ModelRule) -> ModelMap:

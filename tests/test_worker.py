@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from doubles import (
     NOW,
     Play,
     Player,
+    Sender,
     models_of,
     one_picture,
     picture,
@@ -26,12 +28,24 @@ from doubles import (
 )
 from safelight.blobs import Blobs
 from safelight.config import ModelRule
-from safelight.engines import Event, Failed, File, Job, Log, Progress
+from safelight.engines import (
+    Errand,
+    Event,
+    Failed,
+    File,
+    Job,
+    Log,
+    Preview,
+    Progress,
+    Remember,
+    Started,
+    Waiting,
+)
 from safelight.fetching import Fetcher
 from safelight.links import Links, Target
 from safelight.secrets import Vault
 from safelight.service import folder_of
-from safelight.store import scripts
+from safelight.store import StoreUnavailable, scripts
 from safelight.store.scripts import Query, Script
 from safelight.store.sqlite import SQLiteStore
 from safelight.task import FailureCode, Role, Source, Status, Task, new_id
@@ -52,6 +66,8 @@ class Parts:
     engine: Player
     observed: list[tuple[str, float]]
     rules: tuple[ModelRule, ...] = ()
+    public_url: str | None = None
+    secret: Callable[[str], Awaitable[str]] | None = None
 
     def worker(self, name: str = "w1", *, time_limit: float = 10, most_deaths: int = 3) -> Worker:
         return Worker(
@@ -65,6 +81,8 @@ class Parts:
             time_limit=time_limit,
             most_deaths=most_deaths,
             max_pixels=1_000_000,
+            secret=self.secret,
+            public_url=self.public_url,
             observe=lambda engine, seconds: self.observed.append((engine, seconds)),
         )
 
@@ -76,7 +94,7 @@ class Parts:
         """Add a task and run it to its end."""
         self.engine.play = play
         await self.add()
-        await self.worker(**options).run(ID)
+        await self.worker(**options).run(ID, self.engine.name)
         return await self.task()
 
     async def task(self, id: str = ID) -> Task:
@@ -539,6 +557,378 @@ async def test_a_worker_that_died_while_uploading_is_followed(parts: Parts) -> N
     assert (await parts.task()).status is Status.SUCCEEDED
 
 
+# -------------------------------------------------------------------------- engines that wait
+
+
+@pytest.fixture
+async def sending(parts: Parts) -> Parts:
+    """Parts whose engine has its tasks done elsewhere."""
+    parts.engine = Sender()
+    return parts
+
+
+def errand_of(job: Job) -> Errand:
+    assert isinstance(job, Errand)
+    return job
+
+
+class Elsewhere:
+    """A run that has its task done elsewhere: it remembers, starts, and waits to be let go."""
+
+    def __init__(self, remembered: dict[str, Any] | None = None, started: bool = True) -> None:
+        self.remembered = {"id": "cgt-1"} if remembered is None else remembered
+        self.started = started
+        self.began = asyncio.Event()
+        self.gate = asyncio.Event()
+        self.ended: list[bool] = []
+
+    async def __call__(self, job: Job) -> AsyncIterator[Event]:
+        errand = errand_of(job)
+        self.ended.append(errand.ended())
+        try:
+            yield Remember(memory=self.remembered)
+            if self.started:
+                yield Started()
+            self.began.set()
+            await self.gate.wait()
+            yield write_picture(job)
+        finally:
+            self.ended.append(errand.ended())
+
+
+async def send(parts: Parts, play: Elsewhere, worker: Worker) -> asyncio.Task[bool]:
+    """Add a task and run it until it waits elsewhere."""
+    parts.engine.play = play
+    await parts.add()
+    run = asyncio.create_task(worker.run(ID, "sender"))
+    await play.began.wait()
+    return run
+
+
+async def test_an_engine_that_waits_is_given_an_errand(sending: Parts) -> None:
+    async def secret(name: str) -> str:
+        return f"the key {name}"
+
+    sending.secret = secret
+    sending.public_url = "https://images.example.com"
+    sending.rules = (ModelRule(name="still", engine="sketch", options={"steps": 4}),)
+    told: list[str] = []
+
+    async def play(job: Job) -> AsyncIterator[Event]:
+        errand = errand_of(job)
+        told.append(await errand.secret("kie"))
+        await errand.take_turn("kie", 100)
+        assert not errand.ended()
+        yield write_picture(job)
+
+    sending.engine.play = play
+    await sending.blobs.put("tasks/x/source-0", picture())
+    await sending.add(task(sources=[Source(blob="tasks/x/source-0")]))
+    assert await sending.worker().run(ID, "sender")
+
+    assert (await sending.task()).status is Status.SUCCEEDED
+    (job,) = map(errand_of, sending.engine.jobs)
+    assert (job.memory, job.options, told) == ({}, {"steps": 4}, ["the key kie"])
+    assert (job.folder.parent, job.max_pixels) == (sending.scratch, 1_000_000)
+    (given,) = job.sources
+    assert given.url is not None
+    target = sending.links.read_url(given.url)
+    assert given.url.startswith("https://images.example.com/")
+    assert target is not None
+    assert (target.task_id, target.what, target.number) == (ID, "s", 0)
+
+
+async def test_without_a_public_address_a_source_has_no_link(sending: Parts) -> None:
+    await sending.blobs.put("tasks/x/source-0", picture())
+    await sending.add(task(sources=[Source(blob="tasks/x/source-0")]))
+    await sending.worker().run(ID, "sender")
+
+    (job,) = sending.engine.jobs
+    assert [given.url for given in job.sources] == [None]
+
+
+async def test_a_job_of_another_engine_is_no_errand(parts: Parts) -> None:
+    await parts.run()
+
+    assert not isinstance(parts.engine.jobs[0], Errand)
+
+
+async def test_a_key_that_is_not_there_fails_the_task(sending: Parts) -> None:
+    async def play(job: Job) -> AsyncIterator[Event]:
+        await errand_of(job).secret("kie")
+        yield write_picture(job)
+
+    ended = await sending.run(play)
+
+    assert ended.failure is not None
+    assert ended.failure.code is FailureCode.INTERNAL
+    assert "'kie'" in ended.failure.message
+
+
+async def test_what_is_remembered_is_on_disk_before_the_engine_goes_on(sending: Parts) -> None:
+    seen: list[dict[str, Any]] = []
+
+    async def play(job: Job) -> AsyncIterator[Event]:
+        for memory in ({"asking": 1.5}, {"id": "cgt-1", "urls": ["a"]}):
+            yield Remember(memory=memory)
+            other = SQLiteStore.open(sending.scratch.parent / "db")
+            seen.append(await other.read(scripts.recall(ID)))
+            await other.close()
+        yield write_picture(job)
+
+    ended = await sending.run(play)
+
+    assert ended.status is Status.SUCCEEDED
+    assert seen == [{"asking": 1.5}, {"id": "cgt-1", "urls": ["a"]}]
+
+
+@pytest.mark.parametrize("how", ["release", "death"])
+async def test_the_next_attempt_is_given_what_was_remembered(sending: Parts, how: str) -> None:
+    worker, play = sending.worker("w1"), Elsewhere()
+    run = await send(sending, play, worker)
+    if how == "release":
+        await worker.release()
+        assert await run is False
+
+    again = Elsewhere({"id": "cgt-1", "polls": 7})
+    again.gate.set()
+    sending.engine.play = again
+    assert await sending.worker("w2").run(ID, "sender")
+    if how == "death":
+        play.gate.set()  # it lives after all, and comes too late
+        await run
+
+    ended = await sending.task()
+    memories = [errand_of(job).memory for job in sending.engine.jobs]
+    assert memories == [{}, {"id": "cgt-1"}]
+    assert await sending.store.read(scripts.recall(ID)) == {"id": "cgt-1", "polls": 7}
+    assert (ended.status, ended.attempt) == (Status.SUCCEEDED, 2)
+    assert ended.deaths == (1 if how == "death" else 0)
+    assert ended.artifacts[0].blob == f"{folder_of(ID)}2-0.png"
+
+
+async def test_a_worker_that_lost_its_task_remembers_nothing_more(sending: Parts) -> None:
+    gate, began, went_on = asyncio.Event(), asyncio.Event(), False
+
+    async def play(job: Job) -> AsyncIterator[Event]:
+        nonlocal went_on
+        yield Remember(memory={"asking": 1})
+        began.set()
+        await gate.wait()
+        yield Remember(memory={"asking": 2})
+        went_on = True
+
+    sending.engine.play = play
+    await sending.add()
+    run = asyncio.create_task(sending.worker().run(ID, "sender"))
+    await began.wait()
+    await sending.store.write(scripts.claim(ID, "w2", NOW, waits=True))
+    gate.set()
+    await run
+
+    assert not went_on  # it would ask the other service, and pay, a second time
+    assert await sending.store.read(scripts.recall(ID)) == {"asking": 1}
+
+
+async def test_a_task_that_waits_is_queued_until_it_is_started(sending: Parts) -> None:
+    seen: list[Status] = []
+
+    async def play(job: Job) -> AsyncIterator[Event]:
+        seen.append((await sending.task()).status)
+        yield Progress(percent=3)
+        yield Remember(memory={"id": 1})
+        seen.append((await sending.task()).status)
+        for _ in range(2):
+            yield Started()
+            seen.append((await sending.task()).status)
+        yield write_picture(job)
+
+    ended = await sending.run(play)
+
+    assert seen == [Status.QUEUED, Status.QUEUED, Status.RUNNING, Status.RUNNING]
+    assert ended.started is not None
+    assert await sending.told() == ["queued", "queued", "running", "uploading", "succeeded"]
+
+
+async def test_a_task_that_was_never_started_runs_before_it_is_uploaded(sending: Parts) -> None:
+    ended = await sending.run()
+
+    assert ended.status is Status.SUCCEEDED
+    assert await sending.told() == ["queued", "queued", "running", "uploading", "succeeded"]
+
+
+async def test_a_task_that_waits_may_fail_before_it_is_started(sending: Parts) -> None:
+    ended = await sending.run(raising(Failed(FailureCode.CONTENT_POLICY, "no")))
+
+    assert ended.status is Status.FAILED
+    assert await sending.told() == ["queued", "queued", "failed"]
+
+
+@pytest.mark.parametrize("started", [False, True])
+@pytest.mark.parametrize("how", ["cancel", "delete", "unheard"])
+async def test_an_engine_knows_that_the_owner_has_ended_its_task(
+    sending: Parts, how: str, started: bool
+) -> None:
+    worker, play = sending.worker(), Elsewhere(started=started)
+    run = await send(sending, play, worker)
+    if how == "delete":
+        await sending.store.write(scripts.delete((ID,), "alice", None))
+    else:
+        await sending.store.write(scripts.cancel(ID, "alice", NOW))
+    if how == "unheard":
+        await worker.look()
+    else:
+        worker.stop(ID)
+
+    assert await run is True
+    assert play.ended == [False, True]
+    assert sending.left() == []
+
+
+async def test_a_task_that_is_given_back_was_not_ended(sending: Parts) -> None:
+    worker, play = sending.worker(), Elsewhere()
+    run = await send(sending, play, worker)
+
+    await worker.release()
+
+    assert await run is False
+    assert play.ended == [False, False]
+    assert (await sending.task()).status is Status.RUNNING
+
+
+async def test_an_end_of_one_run_is_none_of_the_next(sending: Parts) -> None:
+    worker, play = sending.worker(), Elsewhere()
+    run = await send(sending, play, worker)
+    worker.stop(ID)  # though nobody has ended it: so it is run again
+    await run
+    play.gate.set()
+
+    await worker.run(ID, "sender")
+
+    assert play.ended == [False, True, False, False]
+    assert (await sending.task()).status is Status.SUCCEEDED
+
+
+async def die(parts: Parts, times: int) -> None:
+    for n in range(times):
+        await parts.store.write(scripts.claim(ID, f"dead {n}", NOW + n, waits=True))
+
+
+@pytest.mark.parametrize("deaths", [3, 7])
+async def test_deaths_do_not_fail_a_task_that_another_service_has(
+    sending: Parts, deaths: int
+) -> None:
+    await sending.add()
+    await die(sending, deaths)
+    await sending.store.write(scripts.remember(ID, deaths, {"id": "cgt-1"}))
+
+    await sending.worker().run(ID, "sender")
+
+    ended = await sending.task()
+    assert (ended.status, ended.deaths) == (Status.SUCCEEDED, deaths)
+    assert errand_of(sending.engine.jobs[0]).memory == {"id": "cgt-1"}
+
+
+async def test_three_deaths_fail_a_task_that_no_service_has(sending: Parts) -> None:
+    await sending.add()
+    await die(sending, 3)
+    await sending.store.write(scripts.remember(ID, 3, {}))
+
+    await sending.worker().run(ID, "sender")
+
+    failure = (await sending.task()).failure
+    assert failure is not None
+    assert failure.code is FailureCode.WORKER_DIED
+    assert sending.engine.jobs == []
+
+
+async def test_memory_that_cannot_be_read_just_now_is_waited_for(
+    sending: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Taken for none, the other service would be asked, and paid, a second time."""
+    await sending.add()
+    await die(sending, 1)
+    await sending.store.write(scripts.remember(ID, 1, {"id": "cgt-1"}))
+    read, refusals = SQLiteStore.read, 2
+
+    async def away(self: SQLiteStore, script: Script[Any]) -> Any:
+        nonlocal refusals
+        if refusals and getattr(script, "__name__", "") == "recall":
+            refusals -= 1
+            raise StoreUnavailable("away")
+        return await read(self, script)
+
+    monkeypatch.setattr("safelight.worker._PAUSES", (0.01, 0.01, 0.01))
+    monkeypatch.setattr(SQLiteStore, "read", away)
+
+    await sending.worker().run(ID, "sender")
+
+    assert refusals == 0
+    assert [errand_of(job).memory for job in sending.engine.jobs] == [{"id": "cgt-1"}]
+
+
+async def test_an_engine_that_waits_keeps_the_time_itself(sending: Parts) -> None:
+    async def play(job: Job) -> AsyncIterator[Event]:
+        await asyncio.sleep(0.2)
+        yield write_picture(job)
+
+    ended = await sending.run(play, time_limit=0.02)
+
+    assert ended.status is Status.SUCCEEDED
+
+
+async def test_a_model_of_an_engine_that_waits_may_have_a_time_limit(sending: Parts) -> None:
+    sending.rules = (ModelRule(name="still", engine="sketch", options={"time_limit": 0.03}),)
+
+    ended = await sending.run(Elsewhere())
+
+    assert ended.failure is not None
+    assert ended.failure.code is FailureCode.TIMEOUT
+    assert "0.03 seconds" in ended.failure.message
+
+
+async def test_turns_are_shared_by_the_workers_of_one_store(sending: Parts) -> None:
+    times: list[float] = []
+
+    async def play(job: Job) -> AsyncIterator[Event]:
+        await errand_of(job).take_turn("kie", 20)
+        times.append(time.time())
+        yield write_picture(job)
+
+    sending.engine.play = play
+    ids = [new_id(NOW + n, bytes(6)) for n in range(8)]
+    await sending.add(*map(task, ids))
+    workers = [sending.worker(f"w{n}") for n in range(2)]
+    began = time.time()
+    await asyncio.gather(*(workers[n % 2].run(id, "sender") for n, id in enumerate(ids)))
+
+    assert all(at >= began + n / 20 - 0.002 for n, at in enumerate(sorted(times)))
+    assert [(await sending.task(id)).status for id in ids] == [Status.SUCCEEDED] * 8
+
+
+async def test_a_turn_that_the_database_cannot_give_is_waited_for(
+    sending: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, refusals = SQLiteStore.write, 2
+
+    async def away(self: SQLiteStore, script: Script[Any]) -> Any:
+        nonlocal refusals
+        if refusals and getattr(script, "__name__", "") == "take_turns":
+            refusals -= 1
+            raise StoreUnavailable("away")
+        return await write(self, script)
+
+    async def play(job: Job) -> AsyncIterator[Event]:
+        await errand_of(job).take_turn("kie", 100)
+        yield write_picture(job)
+
+    monkeypatch.setattr("safelight.worker._PAUSES", (0.01, 0.01, 0.01))
+    monkeypatch.setattr(SQLiteStore, "write", away)
+
+    assert (await sending.run(play)).status is Status.SUCCEEDED
+    assert refusals == 0
+
+
 # ------------------------------------------------------------------------------------- sources
 
 
@@ -741,3 +1131,51 @@ async def test_an_engine_need_not_be_a_generator(parts: Parts) -> None:
             return self.events.pop()
 
     assert (await parts.run(Two)).status is Status.SUCCEEDED
+
+
+# ------------------------------------------------------------- what is seen and waited for
+
+
+async def test_a_preview_is_kept_for_those_who_look_on_and_is_no_result(parts: Parts) -> None:
+    async def play(job: Job) -> AsyncIterator[Event]:
+        (job.folder / "so-far.jpg").write_bytes(picture(format="JPEG"))
+        for _ in range(5):  # at most one a second is kept
+            yield Preview(path=job.folder / "so-far.jpg")
+        yield write_picture(job)
+
+    done = await parts.run(play)
+
+    assert done.status is Status.SUCCEEDED
+    assert len(done.artifacts) == 1
+    assert f"{folder_of(ID)}preview.jpg" in parts.kept()
+    assert (parts.files / folder_of(ID) / "preview.jpg").read_bytes() == picture(format="JPEG")
+
+
+async def test_a_preview_that_cannot_be_kept_does_no_harm(parts: Parts) -> None:
+    async def play(job: Job) -> AsyncIterator[Event]:
+        yield Preview(path=job.folder / "nothing.jpg")
+        yield write_picture(job)
+
+    assert (await parts.run(play)).status is Status.SUCCEEDED
+
+
+async def test_waiting_for_a_turn_does_not_count_for_the_time_limit(parts: Parts) -> None:
+    async def play(job: Job) -> AsyncIterator[Event]:
+        yield Waiting()
+        await asyncio.sleep(0.5)
+        yield Progress(percent=1)
+        yield write_picture(job)
+
+    assert (await parts.run(play, time_limit=0.3)).status is Status.SUCCEEDED
+
+
+async def test_the_time_limit_goes_on_after_the_turn_has_come(parts: Parts) -> None:
+    async def play(job: Job) -> AsyncIterator[Event]:
+        yield Waiting()
+        yield Progress(percent=1)
+        await asyncio.sleep(60)
+        yield write_picture(job)
+
+    ended = await parts.run(play, time_limit=0.2)
+    assert ended.failure is not None
+    assert ended.failure.code is FailureCode.TIMEOUT

@@ -7,6 +7,7 @@ codes: 0 succeeded, 1 failed, 2 usage, 3 not found, 4 still running when the tim
 from __future__ import annotations
 
 import asyncio
+import getpass
 import os
 import sys
 from collections.abc import Callable, Coroutine, Iterable, Iterator
@@ -58,6 +59,10 @@ app = cyclopts.App(
 )
 keys = cyclopts.App(name="keys", help="The keys of a server, also while it runs.")
 app.command(keys)
+provider_keys = cyclopts.App(
+    name="provider-keys", help="Keys of your own at other services, for models that run there."
+)
+app.command(provider_keys)
 
 # Nothing that is printed is markup: names, prompts and messages come from elsewhere.
 # Another program wants the words of a table whole.
@@ -280,7 +285,7 @@ def migrate(*, installation: Installation = _HERE) -> int:
 @keys.command(name="create")
 def create_key(name: str, *, json: _Json = False, installation: Installation = _HERE) -> int:
     """Make a key and print its id and secret, this once."""
-    made = _with_keyring(lambda keyring: keyring.create(name), installation)
+    made = _with_keys(lambda keys: keys.callers.create(name), installation)
     if json:
         _print_json({"id": made.id, "name": made.name, "secret": made.secret})
     else:
@@ -291,7 +296,7 @@ def create_key(name: str, *, json: _Json = False, installation: Installation = _
 @keys.command(name="list")
 def list_keys(*, json: _Json = False, installation: Installation = _HERE) -> int:
     """List the keys, without their secrets."""
-    rows = _with_keyring(lambda keyring: keyring.list(), installation)
+    rows = _with_keys(lambda keys: keys.callers.list(), installation)
     if json:
         _print_json([row._asdict() for row in rows])
         return SUCCEEDED
@@ -305,23 +310,91 @@ def list_keys(*, json: _Json = False, installation: Installation = _HERE) -> int
 @keys.command(name="revoke")
 def revoke_key(id: str, *, installation: Installation = _HERE) -> int:
     """Revoke a key, at once."""
-    if _with_keyring(lambda keyring: keyring.revoke(id), installation):
+    if _with_keys(lambda keys: keys.callers.revoke(id), installation):
         return SUCCEEDED
     _err.print(f"There is no key {id} that is not revoked.")
     return NOT_FOUND
 
 
-def _with_keyring(
-    act: Callable[[Any], Coroutine[Any, Any, Any]], installation: Installation
-) -> Any:
-    from safelight.server.app import open_keyring
+@provider_keys.command(name="keep")
+def keep_provider_key(name: str, *, installation: Installation = _HERE) -> int:
+    """Keep a key under a name of your choice, encrypted; it is read from standard input.
+
+    A model's options name it: options = { engine = "upstream", key = "NAME", … }.
+    """
+    secret = getpass.getpass("Key: ") if sys.stdin.isatty() else sys.stdin.readline()
+    if not secret.strip():
+        raise UsageError("there is no key on standard input")
+    try:
+        _with_keys(lambda keys: keys.providers.keep(name, secret.strip()), installation)
+    except ValueError as problem:
+        raise UsageError(str(problem)) from None
+    return SUCCEEDED
+
+
+@provider_keys.command(name="list")
+def list_provider_keys(*, json: _Json = False, installation: Installation = _HERE) -> int:
+    """List the names of the keys that are kept."""
+    rows = _with_keys(lambda keys: keys.providers.list(), installation)
+    if json:
+        _print_json([{"name": name, "created": created} for name, created in rows])
+        return SUCCEEDED
+    table = Table("name", "kept", box=None)
+    for name, created in rows:
+        table.add_row(name, _time(created))
+    _out.print(table)
+    return SUCCEEDED
+
+
+@provider_keys.command(name="remove")
+def remove_provider_key(name: str, *, installation: Installation = _HERE) -> int:
+    """Remove a key."""
+    if _with_keys(lambda keys: keys.providers.remove(name), installation):
+        return SUCCEEDED
+    _err.print(f"There is no key {name}.")
+    return NOT_FOUND
+
+
+def _with_keys(act: Callable[[Any], Coroutine[Any, Any, Any]], installation: Installation) -> Any:
+    from safelight.server.app import open_keys
 
     async def run() -> Any:
-        async with open_keyring(installation.load()) as keyring:
-            return await act(keyring)
+        async with open_keys(installation.load()) as keys:
+            return await act(keys)
 
     with _opening():
         return asyncio.run(run())
+
+
+@app.command
+def fake(
+    *,
+    dialect: Annotated[str, Parameter(help="What it speaks; see `safelight dialects`.")],
+    script: Annotated[
+        Path | None, Parameter(help="What it does, in TOML [default: all goes well, at once].")
+    ] = None,
+    host: Annotated[str, Parameter(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, Parameter(help="Port to listen on; 0: a free one.")] = 0,
+    key: Annotated[
+        str | None, Parameter(help="The one secret, or ID:SECRET, it takes [default: any].")
+    ] = None,
+) -> int:
+    """Run a fake provider, for tests: it draws nothing, and does what its script says."""
+    from safelight.server.fake import ScriptError
+    from safelight.server.fake import serve as run_fake
+
+    try:
+        asyncio.run(run_fake(dialect, script or "", _tell_fake, host=host, port=port, key=key))
+    except ScriptError as problem:
+        raise UsageError(str(problem)) from None
+    except OSError as problem:
+        raise CannotOpen(f"{host}:{port}: {problem.strerror or problem}") from None
+    return SUCCEEDED
+
+
+def _tell_fake(url: str) -> None:
+    _out.print(f"The fake provider listens on {url}")
+    sys.stdout.flush()
 
 
 # ------------------------------------------------------------------------------------- the client

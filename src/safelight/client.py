@@ -89,7 +89,8 @@ class AsyncClient:
     `key` the secret, or a `Key` of id and secret for Tencent, by default from the environment
     variables that the service's own tools read. `pace` is the first pause, in seconds, between
     two polls of one task; `per_second` bounds the polls of all waits together, and `timeout`, in
-    seconds, each request. `transport` is httpx's, for tests and proxies.
+    seconds, each request, of which at most `connections` are under way at once. `transport` is
+    httpx's, for tests and proxies.
     """
 
     def __init__(
@@ -101,6 +102,7 @@ class AsyncClient:
         pace: float = 1.0,
         per_second: float | None = None,
         timeout: float = 60.0,
+        connections: int = 100,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.dialect = dialects.named(dialect) if isinstance(dialect, str) else dialect
@@ -109,7 +111,12 @@ class AsyncClient:
         self._key = key
         self._pace = pace
         self._turns = _Turns(per_second or self.dialect.polls_per_second)
-        self._http = httpx.AsyncClient(timeout=timeout, transport=transport, follow_redirects=False)
+        self._http = httpx.AsyncClient(
+            timeout=timeout,
+            limits=httpx.Limits(max_connections=connections, max_keepalive_connections=20),
+            transport=transport,
+            follow_redirects=False,
+        )
 
     async def __aenter__(self) -> Self:
         return self

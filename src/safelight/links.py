@@ -72,6 +72,15 @@ class Links:
             task = msgspec.structs.replace(task, submit=submit)
         return task
 
+    def of_source(self, task_id: str, number: int, file: Source, base: str | None) -> str | None:
+        """Where anybody can fetch a source that came with a request; None where nobody can.
+
+        `base` is the public address of this server, if it has one.
+        """
+        if base is None and self._sign is None:
+            return None
+        return self._link(base or "", Target(task_id, "s", number), file)
+
     def _artifacts(self, task: Task, base: str) -> tuple[Artifact, ...]:
         return tuple(
             msgspec.structs.replace(

@@ -10,7 +10,7 @@ import msgspec
 
 from safelight import engines
 from safelight.config import ModelRule, SettingsError
-from safelight.engines import Engine
+from safelight.engines import Engine, ReadsOptions, traits_of
 from safelight.errors import UnknownModel
 from safelight.task import Catalogue, ModelCard, Models, Submit
 
@@ -48,15 +48,27 @@ class ModelMap:
                 engine = engines.build(name, settings.get(name, {}))
             except LookupError as problem:
                 raise SettingsError(f"models: {problem}") from None
+            except ValueError as problem:
+                raise SettingsError(f"engines.{name}: {problem}") from None
             if engine is None:
                 raise SettingsError(f"models: the engine {name} is not configured")
             built[name] = engine
+        for rule in rules:
+            _check_options(rule, built[rule.engine])
         return cls(rules, built)
 
     @property
     def engines(self) -> tuple[str, ...]:
         """The names of the engines that run anything."""
         return tuple(sorted(engine.name for engine in set(self._engines.values())))
+
+    def engine(self, name: str) -> Engine:
+        """The engine of that name, one of `engines`."""
+        return next(engine for engine in self._engines.values() if engine.name == name)
+
+    def waits(self, name: str) -> bool:
+        """Whether the tasks of that engine, if there is one, are done elsewhere."""
+        return name in self.engines and traits_of(self.engine(name)).waits
 
     def find(self, submit: Submit) -> Place:
         """Where `submit` runs. Raises `UnknownModel`.
@@ -83,6 +95,23 @@ class ModelMap:
             cards = [card for card in cards if not card.needs_source]
         return Catalogue(models=tuple(cards))
 
+    def prepare(self, names: Sequence[str]) -> None:
+        """See that these engines can run. Raises `SettingsError` where one is not installed."""
+        for name in names:
+            prepare = getattr(self.engine(name), "prepare", None)
+            try:
+                if prepare is not None:
+                    prepare()
+            except ImportError as problem:
+                raise SettingsError(f"the engine {name} cannot run here: {problem}") from None
+
+    async def close(self) -> None:
+        """Close the engines that hold anything open."""
+        for engine in set(self._engines.values()):
+            close = getattr(engine, "close", None)
+            if close is not None:
+                await close()
+
     def _cards(self) -> list[ModelCard]:
         if not self._rules:
             return [card for engine in self._engines.values() for card in engine.models]
@@ -90,5 +119,19 @@ class ModelMap:
             msgspec.structs.replace(card, name=rule.name)
             for rule in self._rules
             if not _WILD & set(rule.name)
-            for card in self._engines[rule.engine].models
+            for card in _cards_of(rule, self._engines[rule.engine])
         ]
+
+
+def _cards_of(rule: ModelRule, engine: Engine) -> tuple[ModelCard, ...]:
+    return engine.cards(rule.options) if isinstance(engine, ReadsOptions) else engine.models
+
+
+def _check_options(rule: ModelRule, engine: Engine) -> None:
+    check = getattr(engine, "check_options", None)
+    try:
+        if check is not None:
+            check(rule.options)
+        _cards_of(rule, engine)
+    except (LookupError, ValueError) as problem:
+        raise SettingsError(f"models: {rule.name}: options: {problem}") from None

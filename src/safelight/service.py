@@ -127,7 +127,7 @@ class Service:
             created=now,
             updated=now,
         )
-        return await self._add(task, _digest(dialect, submit), place.engine.name)
+        return await self._add(task, digest(dialect, submit), place.engine.name)
 
     async def _add(self, task: Task, digest: str, engine: str) -> Task:
         try:
@@ -250,7 +250,7 @@ def _seed(drawn: bytes) -> int:
     return int.from_bytes(drawn, "big") >> 1
 
 
-def _digest(dialect: str, submit: Submit) -> str:
+def digest(dialect: str, submit: Submit) -> str:
     """Equal for equal submissions in one dialect, whatever their boundary or order of fields."""
     if submit.idempotency_key is None:
         return ""

@@ -597,6 +597,8 @@ class Dialect:
     # The headers whose value makes a repeated submission the same task; the client sends the first.
     idempotency_headers: tuple[str, ...] = ("idempotency-key",)
     polls_per_second: float = 1.0  # what its service allows, or what its clients do
+    repeats_safely: bool = False  # whether its service documents those headers, or some like them
+    uploads: bool = False  # whether sources may come with the request, and not by address alone
     kinds: frozenset[Kind] = frozenset(Kind)
 
     def __init__(self) -> None:

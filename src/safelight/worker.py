@@ -7,19 +7,36 @@ that lost its task meanwhile changes nothing; and an end is written only when it
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import itertools
 import random
 import shutil
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 import structlog
 
 from safelight.blobs import BlobError, Blobs
-from safelight.engines import Event, Failed, File, Given, Job, Log, Progress
+from safelight.engines import (
+    Errand,
+    Event,
+    Failed,
+    File,
+    Given,
+    Job,
+    Log,
+    Preview,
+    Progress,
+    Remember,
+    Started,
+    Waiting,
+    traits_of,
+)
+from safelight.engines._paid import see_through
 from safelight.errors import UnknownModel
 from safelight.fetching import Fetcher
 from safelight.links import Links
@@ -28,13 +45,15 @@ from safelight.models import ModelMap, Place
 from safelight.service import folder_of, now_millis
 from safelight.store import Store, StoreClosed, StoreUnavailable, scripts
 from safelight.store.scripts import Script
-from safelight.task import Artifact, Failure, FailureCode, Source, Task
+from safelight.task import Artifact, Failure, FailureCode, Source, Status, Task
+from safelight.turns import Turns
 
 _log = structlog.get_logger("safelight.worker")
 _T = TypeVar("_T")
 
 # Progress is for people: more than two writes a second is nobody's gain.
 _PROGRESS_SECONDS = 0.5
+_PREVIEW_SECONDS = 1.0
 # How long to wait before a write is tried again that the database refused.
 _PAUSES = (0.2, 1.0, 5.0, 15.0)
 _MOST_LOG_LINE = 2000  # characters of a line that are kept
@@ -62,6 +81,8 @@ class Worker:
         most_deaths: int,
         max_pixels: int,
         patience: float = 600,
+        secret: Callable[[str], Awaitable[str]] | None = None,
+        public_url: str | None = None,
         observe: Callable[[str, float], None] = lambda engine, seconds: None,
         clock: Callable[[], int] = now_millis,
     ) -> None:
@@ -76,6 +97,10 @@ class Worker:
         self._most_deaths = most_deaths
         self._max_pixels = max_pixels
         self._patience = patience
+        self._secret = secret
+        self._public_url = public_url
+        self._turns = Turns(store)
+        self._ended: set[str] = set()  # tasks that run here, and were ended by their owners
         self._observe = observe
         self._clock = clock
         self._running: dict[str, asyncio.Task[None]] = {}
@@ -83,14 +108,15 @@ class Worker:
 
     # -------------------------------------------------------------------------- from outside
 
-    async def run(self, task_id: str) -> bool:
+    async def run(self, task_id: str, engine: str = "") -> bool:
         """Run the task to its end, unless it is at one. Never raises but when cancelled.
 
-        False where the task is given back, to be run again.
+        `engine` is the one that it was queued for. False where the task is given back, to be run
+        again.
         """
         if task_id in self._running:
             return True
-        run = asyncio.ensure_future(self._run(task_id))
+        run = asyncio.ensure_future(self._run(task_id, engine))
         self._running[task_id] = run
         try:
             await asyncio.wait([run])
@@ -100,6 +126,7 @@ class Worker:
             raise
         finally:
             del self._running[task_id]
+            self._ended.discard(task_id)
             if not run.cancelled() and (problem := run.exception()) is not None:
                 _log.error("run_failed", task=task_id, exc_info=problem)
         return not (run.cancelled() and self._releasing)
@@ -111,6 +138,7 @@ class Worker:
     def stop(self, task_id: str) -> None:
         """Stop the run of a task that has been ended, or is gone."""
         if (run := self._running.get(task_id)) is not None:
+            self._ended.add(task_id)
             run.cancel()
 
     async def look(self) -> None:
@@ -131,8 +159,8 @@ class Worker:
 
     # ------------------------------------------------------------------------------- one run
 
-    async def _run(self, task_id: str) -> None:
-        task = await self._claim(task_id)
+    async def _run(self, task_id: str, engine: str) -> None:
+        task = await self._claim(task_id, self._models.waits(engine))
         if task is None:
             return
         log = _log.bind(task=task.id, attempt=task.attempt)
@@ -161,11 +189,13 @@ class Worker:
         finally:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
-    async def _claim(self, task_id: str) -> Task | None:
+    async def _claim(self, task_id: str, waits: bool) -> Task | None:
         tries = itertools.count()
         claim = asyncio.ensure_future(
             self._write(
-                lambda: scripts.claim(task_id, self.name, self._clock(), again=next(tries) > 0)
+                lambda: scripts.claim(
+                    task_id, self.name, self._clock(), again=next(tries) > 0, waits=waits
+                )
             )
         )
         try:
@@ -185,23 +215,39 @@ class Worker:
             await self._blobs.remove(folder_of(task.id))
 
     async def _carry_out(self, task: Task, folder: Path) -> None:
-        if task.deaths >= self._most_deaths:
+        place = self._find_place(task)
+        waits = traits_of(place.engine).waits
+        memory = await self._recall(task) if waits else {}
+        # What another service has accepted is not what workers die of, and may be paid for.
+        if task.deaths >= self._most_deaths and not memory:
             raise Failed(
                 FailureCode.WORKER_DIED, f"{task.deaths} workers died while they ran the task"
             )
-        place = self._find_place(task)
         await asyncio.to_thread(folder.mkdir, parents=True)
-        files = await self._make_in_time(task, place, folder)
+        files = await self._make_in_time(task, place, folder, memory)
         if not files:
             raise Failed(FailureCode.PROVIDER_ERROR, "The engine made no file")
+        keeping = self._keep_all(task, files)
+        if waits:
+            # It may be paid for, and not be had again: who is told to stop keeps it first.
+            answer = await see_through(keeping, lambda: task.id in self._ended)
+            artifacts = answer.value
+        else:
+            artifacts = await keeping
+        _log.info("task_succeeded", task=task.id, attempt=task.attempt, files=len(artifacts))
+
+    async def _keep_all(self, task: Task, files: list[File]) -> tuple[Artifact, ...]:
+        """Keep the files, and write that the task has succeeded. Raises `Lost`."""
+        if task.status is Status.QUEUED:
+            await self.note_start(task)
         self._mine(await self._write(lambda: scripts.upload(task.id, task.attempt, self._clock())))
-        artifacts = [await self._keep(task, number, file) for number, file in enumerate(files)]
+        artifacts = tuple([await self._keep(task, n, file) for n, file in enumerate(files)])
         self._mine(
             await self._write(
-                lambda: scripts.succeed(task.id, task.attempt, tuple(artifacts), self._clock())
+                lambda: scripts.succeed(task.id, task.attempt, artifacts, self._clock())
             )
         )
-        _log.info("task_succeeded", task=task.id, attempt=task.attempt, files=len(artifacts))
+        return artifacts
 
     def _find_place(self, task: Task) -> Place:
         try:
@@ -209,13 +255,25 @@ class Worker:
         except UnknownModel as fault:  # it was known when the task was accepted
             raise Failed(FailureCode.INVALID_INPUT, fault.message) from None
 
-    async def _make_in_time(self, task: Task, place: Place, folder: Path) -> list[File]:
-        seconds = float(place.options.get("time_limit", self._time_limit))
-        limit = asyncio.timeout(seconds)
+    async def _recall(self, task: Task) -> dict[str, Any]:
+        if task.attempt == 1:
+            return {}
+        return await self._patiently(
+            lambda: self._store.read(scripts.recall(task.id)), (Exception,)
+        )
+
+    async def _make_in_time(
+        self, task: Task, place: Place, folder: Path, memory: dict[str, Any]
+    ) -> list[File]:
+        # An engine that waits keeps the time itself: a limit here would throw away what is paid.
+        waits = traits_of(place.engine).waits
+        own = place.options.get("time_limit", None if waits else self._time_limit)
+        seconds = float("inf") if own is None else float(own)
+        limit = asyncio.timeout(None if own is None else seconds)
         began = time.perf_counter()
         try:
             async with limit:
-                return await self._make(task, place, folder)
+                return await self._make(task, place, folder, memory, _Clock(limit, seconds))
         except TimeoutError:
             if not limit.expired():  # something else's, inside the engine
                 raise
@@ -224,28 +282,63 @@ class Worker:
         finally:
             self._observe(place.engine.name, time.perf_counter() - began)
 
-    async def _make(self, task: Task, place: Place, folder: Path) -> list[File]:
-        job = Job(
-            task=task,
-            folder=folder,
-            sources=await self._fetch_sources(task, folder),
-            options=dict(place.options),
-            max_pixels=self._max_pixels,
+    async def _job(self, task: Task, place: Place, folder: Path, memory: dict[str, Any]) -> Job:
+        common: dict[str, Any] = {
+            "task": task,
+            "folder": folder,
+            # What was asked for elsewhere must not fail for a source that is gone meanwhile.
+            "sources": () if memory else await self._fetch_sources(task, folder),
+            "options": dict(place.options),
+            "max_pixels": self._max_pixels,
+        }
+        if not traits_of(place.engine).waits:
+            return Job(**common)
+        return Errand(
+            **common,
+            memory=memory,
+            fetch_sources=lambda: self._fetch_sources(task, folder),
+            ended=lambda: task.id in self._ended,
+            secret=self._find_secret,
+            take_turn=self._take_turn,
         )
+
+    async def _find_secret(self, name: str) -> str:
+        if self._secret is None:
+            raise Failed(FailureCode.INTERNAL, f"There is no key {name!r} here")
+        return await self._secret(name)
+
+    async def _take_turn(self, service: str, per_second: float) -> None:
+        await self._patiently(lambda: self._turns.take(service, per_second), (StoreUnavailable,))
+
+    async def _make(
+        self, task: Task, place: Place, folder: Path, memory: dict[str, Any], clock: _Clock
+    ) -> list[File]:
+        job = await self._job(task, place, folder, memory)
         files: list[File] = []
         notes = _Notes(self, task)
         events = place.engine.run(job)
         try:
             async for event in events:
+                clock.hear(event)
                 if isinstance(event, File):
                     files.append(event)
                 else:
                     await notes.take(event)
+        except Lost:
+            await self._find_end(task)  # before the engine is closed, which may have to tell others
+            raise
         finally:
             close: Any = getattr(events, "aclose", None)
             if close is not None:
                 await close()
         return files
+
+    async def _find_end(self, task: Task) -> None:
+        """See whether a task that is not ours any more was ended by its owner."""
+        with contextlib.suppress(StoreUnavailable, StoreClosed):
+            kept = await self._store.read(scripts.get_any(task.id))
+            if kept is None or kept.ended:
+                self._ended.add(task.id)
 
     # ------------------------------------------------------------------------------- files
 
@@ -256,8 +349,20 @@ class Worker:
             await self._fetch_source(source, path)
             with path.open("rb") as file:
                 media_type = media_type_of(file.read(32))
-            given.append(Given(path=path, role=source.role, media_type=media_type))
+            given.append(
+                Given(
+                    path=path,
+                    role=source.role,
+                    media_type=media_type,
+                    url=self._public_link(task, number, source),
+                )
+            )
         return tuple(given)
+
+    def _public_link(self, task: Task, number: int, source: Source) -> str | None:
+        if source.url is not None:
+            return source.url
+        return self._links.of_source(task.id, number, source, self._public_url)
 
     async def _fetch_source(self, source: Source, path: Path) -> None:
         blob = source.blob
@@ -298,6 +403,12 @@ class Worker:
             height=file.height,
             duration=file.duration,
         )
+
+    async def keep_preview(self, task: Task, path: Path) -> None:
+        """Keep a picture of how far the task is; it is no artifact, and may be lost."""
+        with suppress(BlobError, OSError):
+            preview = File(path=path, media_type="image/jpeg")
+            await self._put(f"{folder_of(task.id)}preview.jpg", preview)
 
     async def _put(self, blob: str, file: File) -> None:
         put = asyncio.ensure_future(self._blobs.put(blob, file.path, file.media_type))
@@ -351,6 +462,25 @@ class Worker:
             )
         )
 
+    async def note_start(self, task: Task) -> None:
+        """Write that a task which waited is being made."""
+        await self._write(lambda: scripts.start(task.id, task.attempt, self._clock()))
+
+    async def remember(self, task: Task, note: Remember) -> None:
+        """Write what the engine must know if the task is run again. Raises `Lost`.
+
+        Told to stop meanwhile, it writes all the same: it may be about what is paid for.
+        """
+        written = await see_through(self._write_memory(task, note.memory))
+        self._mine(written.value)
+        if written.cancelled:
+            if note.stopped is not None:
+                self._mine((await see_through(self._write_memory(task, note.stopped))).value)
+            raise asyncio.CancelledError
+
+    async def _write_memory(self, task: Task, memory: dict[str, Any]) -> bool:
+        return await self._write(lambda: scripts.remember(task.id, task.attempt, memory))
+
     async def note_line(self, task: Task, line: str) -> None:
         """Write a line of the engine's log."""
         await self._write(
@@ -366,6 +496,7 @@ class _Notes:
         self._task = task
         self._percent = -1
         self._written = 0.0
+        self._previewed = 0.0
         self._lines = 0
 
     async def take(self, event: Event) -> None:
@@ -376,12 +507,45 @@ class _Notes:
                     await self._worker.note_line(self._task, text)
             case Progress(percent=percent):
                 await self._take_percent(min(99, max(0, percent)))
+            case Started():
+                await self._worker.note_start(self._task)
+            case Remember():
+                await self._worker.remember(self._task, event)
+            case Preview(path=path):
+                await self._take_preview(path)
 
     async def _take_percent(self, percent: int) -> None:
         now = time.monotonic()
         if percent > self._percent and now - self._written >= _PROGRESS_SECONDS:
             self._percent, self._written = percent, now
             await self._worker.note_progress(self._task, percent)
+
+    async def _take_preview(self, path: Path) -> None:
+        now = time.monotonic()
+        if now - self._previewed >= _PREVIEW_SECONDS:
+            self._previewed = now
+            await self._worker.keep_preview(self._task, path)
+
+
+class _Clock:
+    """The time limit of a run, which stands still while the engine waits for its turn."""
+
+    def __init__(self, limit: asyncio.Timeout, seconds: float) -> None:
+        self._limit = limit
+        self._left = seconds
+        self._stopped = False
+
+    def hear(self, event: Event) -> None:
+        """Stop at `Waiting`, and go on at whatever comes then."""
+        now = asyncio.get_running_loop().time()
+        if isinstance(event, Waiting):
+            if (when := self._limit.when()) is not None:
+                self._left = when - now
+            self._limit.reschedule(None)
+            self._stopped = True
+        elif self._stopped:
+            self._limit.reschedule(now + self._left)
+            self._stopped = False
 
 
 def _measure(path: Path) -> tuple[int, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import msgspec
 import pytest
 
 from backends import PostgresServer
-from doubles import ID, NOW, task, until
+from doubles import ID, NOW, OpenStores, task, until
 from safelight.postgres import Database
 from safelight.store import Store, scripts
 from safelight.store.postgres import PostgresStore
@@ -91,8 +92,10 @@ async def get(store: Store, id: str = ID) -> Task:
     return found
 
 
-async def claim(store: Store, id: str = ID, worker: str = "w", now: int = NOW + 10) -> Task:
-    claimed = await store.write(scripts.claim(id, worker, now))
+async def claim(
+    store: Store, id: str = ID, worker: str = "w", now: int = NOW + 10, waits: bool = False
+) -> Task:
+    claimed = await store.write(scripts.claim(id, worker, now, waits=waits))
     assert claimed is not None
     return claimed
 
@@ -359,6 +362,8 @@ WRITES: dict[str, Callable[[int], Script[Any]]] = {
     "fail": lambda attempt: scripts.fail(ID, attempt, FAILURE, NOW + 90),
     "release": lambda attempt: scripts.release(ID, attempt, NOW + 90),
     "log": lambda attempt: scripts.log(ID, attempt, "I am still here", NOW + 90),
+    "start": lambda attempt: scripts.start(ID, attempt, NOW + 90),
+    "remember": lambda attempt: scripts.remember(ID, attempt, {"id": "late"}),
 }
 
 
@@ -391,6 +396,173 @@ async def test_a_worker_changes_nothing_after_the_end(store: Store, name: str, e
 
     assert await get(store) == before
     assert await events(store) == told
+
+
+# ---------------------------------------------------------------------------- waiting elsewhere
+
+
+async def test_a_task_that_waits_elsewhere_is_claimed_and_stays_queued(store: Store) -> None:
+    await add(store, task())
+
+    claimed = await claim(store, waits=True)
+
+    assert (claimed.status, claimed.attempt, claimed.started) == (Status.QUEUED, 1, None)
+    assert claimed.updated == NOW + 10
+    assert claimed == await get(store)
+    assert await events(store) == [("queued", 0), ("queued", 1)]
+
+
+async def test_a_task_that_waited_is_started_once(store: Store) -> None:
+    await add(store, task())
+    attempt = (await claim(store, waits=True)).attempt
+
+    started = [await store.write(scripts.start(ID, attempt, NOW + at)) for at in (20, 30)]
+
+    assert started == [True, False]
+    running = await get(store)
+    assert (running.status, running.started, running.updated) == (
+        Status.RUNNING,
+        NOW + 20,
+        NOW + 20,
+    )
+    assert await events(store) == [("queued", 0), ("queued", 1), ("running", 1)]
+
+
+async def test_a_task_that_was_started_is_not_started_by_the_next_attempt(store: Store) -> None:
+    await add(store, task())
+    first = await claim(store, waits=True)
+    await store.write(scripts.start(ID, first.attempt, NOW + 20))
+    await store.write(scripts.release(ID, first.attempt, NOW + 30))
+
+    again = await claim(store, worker="second", now=NOW + 40, waits=True)
+
+    assert (again.status, again.started, again.deaths) == (Status.RUNNING, NOW + 20, 0)
+    assert not await store.write(scripts.start(ID, again.attempt, NOW + 50))
+    assert (await events(store))[2:] == [("running", 1), ("running", 2)]
+
+
+async def test_a_task_that_waits_is_anothers_after_a_death(store: Store) -> None:
+    await add(store, task())
+    lost = await claim(store, worker="first", waits=True)
+
+    again = await claim(store, worker="second", waits=True)
+
+    assert (again.status, again.attempt, again.deaths) == (Status.QUEUED, 2, 1)
+    for change in (scripts.start, scripts.upload, scripts.release):
+        assert not await store.write(change(ID, lost.attempt, NOW + 20))
+    assert await get(store) == again
+
+
+async def test_a_task_that_waits_may_tell_its_progress_fail_and_be_cancelled(store: Store) -> None:
+    await add(store, task(), task(OTHER))
+    attempt = (await claim(store, waits=True)).attempt
+    await claim(store, OTHER, waits=True)
+
+    assert await store.write(scripts.progress(ID, attempt, 5, NOW + 20))
+    assert (await get(store)).status is Status.QUEUED
+    assert not await store.write(scripts.upload(ID, attempt, NOW + 30))
+    assert not await store.write(scripts.succeed(ID, attempt, (ARTIFACT,), NOW + 30))
+    assert await store.write(scripts.fail(ID, attempt, FAILURE, NOW + 40))
+    assert await store.write(scripts.cancel(OTHER, "alice", NOW + 40)) is not None
+
+
+MEMORY = {"id": "cgt-ü 1", "at": 1.5, "asking": None, "urls": ["a", {"b": "\0"}]}
+
+
+async def test_what_was_remembered_is_recalled(store: Store) -> None:
+    await add(store, task())
+    attempt = (await claim(store, waits=True)).attempt
+    before, told = await get(store), await events(store)
+    assert await store.read(scripts.recall(ID)) == {}
+
+    assert await store.write(scripts.remember(ID, attempt, {"other": 1}))
+    assert await store.write(scripts.remember(ID, attempt, MEMORY))
+
+    assert await store.read(scripts.recall(ID)) == MEMORY
+    assert (await get(store), await events(store)) == (before, told)
+    assert await store.write(scripts.remember(ID, attempt, {}))
+    assert await store.read(scripts.recall(ID)) == {}
+
+
+async def test_memory_outlives_the_attempt_and_the_lost_attempt_cannot_change_it(
+    store: Store,
+) -> None:
+    await add(store, task())
+    lost = await claim(store, worker="first", waits=True)
+    await store.write(scripts.remember(ID, lost.attempt, {"id": "1"}))
+
+    again = await claim(store, worker="second", waits=True)
+
+    assert await store.read(scripts.recall(ID)) == {"id": "1"}
+    assert not await store.write(scripts.remember(ID, lost.attempt, {"id": "2"}))
+    assert await store.read(scripts.recall(ID)) == {"id": "1"}
+    assert await store.write(scripts.remember(ID, again.attempt, {"id": "3"}))
+    assert await store.read(scripts.recall(ID)) == {"id": "3"}
+
+
+async def test_nothing_is_recalled_of_a_task_that_is_not_there(store: Store) -> None:
+    assert await store.read(scripts.recall(ID)) == {}
+    assert not await store.write(scripts.remember(ID, 1, {"id": "1"}))
+
+
+# -------------------------------------------------------------------------------------- turns
+
+AT = NOW * 1000  # microseconds
+
+
+async def test_turns_follow_one_another(store: Store) -> None:
+    taken = [await store.write(scripts.take_turns("kie", AT, span)) for span in (100, 300, 50)]
+
+    assert taken == [AT, AT + 100, AT + 400]
+
+
+async def test_turns_that_nobody_took_are_gone(store: Store) -> None:
+    await store.write(scripts.take_turns("kie", AT, 100))
+
+    assert await store.write(scripts.take_turns("kie", AT + 1000, 100)) == AT + 1000
+    assert await store.write(scripts.take_turns("kie", AT + 1050, 100)) == AT + 1100
+
+
+async def test_services_have_their_own_turns(store: Store) -> None:
+    await store.write(scripts.take_turns("kie", AT, 10**9))
+
+    assert await store.write(scripts.take_turns("kie 2", AT, 100)) == AT
+
+
+async def test_turns_that_are_taken_at_once_never_overlap(open_stores: OpenStores) -> None:
+    stores = [await open_stores() for _ in range(3)]
+    spans = [100 + 10 * (n % 7) for n in range(60)]
+
+    firsts = await asyncio.gather(
+        *(
+            stores[n % 3].write(scripts.take_turns("kie", AT + n % 5, span))
+            for n, span in enumerate(spans)
+        )
+    )
+
+    taken = sorted(zip(firsts, spans, strict=True))
+    assert taken[0][0] >= AT
+    for (first, span), (following, _) in pairwise(taken):
+        assert following >= first + span
+    # They are all waited for, so that no time is left unused.
+    assert taken[-1][0] + taken[-1][1] <= AT + 5 + sum(spans)
+
+
+# ------------------------------------------------------------------------ keys at other services
+
+
+async def test_a_provider_key_is_kept_replaced_listed_and_removed(store: Store) -> None:
+    assert await store.read(scripts.get_provider_key("kie")) is None
+    await store.write(scripts.keep_provider_key("kie", "encrypted 1", NOW))
+    await store.write(scripts.keep_provider_key("azure", "encrypted 2", NOW + 1))
+    await store.write(scripts.keep_provider_key("kie", "encrypted 3", NOW + 2))
+
+    assert await store.read(scripts.get_provider_key("kie")) == "encrypted 3"
+    assert await store.read(scripts.list_provider_keys()) == (("azure", NOW + 1), ("kie", NOW + 2))
+    assert await store.write(scripts.remove_provider_key("kie"))
+    assert not await store.write(scripts.remove_provider_key("kie"))
+    assert await store.read(scripts.get_provider_key("kie")) is None
+    assert await store.read(scripts.list_provider_keys()) == (("azure", NOW + 1),)
 
 
 # -------------------------------------------------------------------------------------- steps

@@ -10,13 +10,14 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from safelight.engines import Failed
-from safelight.engines._child import NICENESS, Children, Crashed
+from safelight.engines._child import NICENESS, STOP_SIGNAL, Children, Crashed
 from safelight.task import FailureCode
 
 
@@ -250,7 +251,7 @@ async def test_no_file_stays_open(children: Children, tmp_path: Path) -> None:
 SERVER = """
 import asyncio, sys
 from pathlib import Path
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from safelight.engines._child import Children
 from @MODULE@ import go_on_for_ever, tell_about_itself
 
@@ -279,3 +280,64 @@ def test_children_do_not_outlive_the_server(tmp_path: Path, number: int) -> None
         server.wait(10)
         assert len(processes) == 2
         assert all(gone(process) for process in processes)
+
+
+# --- stopped, not killed
+
+
+def go_on_until_told(how: str) -> Iterator[int]:
+    """Work that keeps something dear in its process."""
+    told: list[int] = []
+    if how != "deaf":
+        signal.signal(STOP_SIGNAL, lambda *_: told.append(1))
+    yield os.getpid()
+    while not told:
+        time.sleep(0.001)
+    if how == "talking":
+        yield from range(1000)
+    raise Failed(FailureCode.CANCELED, "The work was stopped.")
+
+
+@pytest.mark.parametrize(("how", "stays"), [("quiet", True), ("talking", True), ("deaf", False)])
+async def test_work_that_stops_in_time_keeps_its_process(how: str, stays: bool) -> None:
+    pool = Children(1, stop_seconds=10 if stays else 0.2)
+    async with aclosing(pool.run(go_on_until_told, how)) as events:
+        process = await anext(events)
+
+    assert alive(process) is stays
+    [again, *_] = await collect(pool.run(tell_about_itself))
+    assert (again == process) is stays
+    pool.close()
+
+
+@pytest.mark.parametrize("work", [err, take_all_memory, leave])
+async def test_work_that_ended_by_itself_is_not_waited_for(work: Any) -> None:
+    pool = Children(1, stop_seconds=60)
+    async with asyncio.timeout(10):
+        with pytest.raises((Crashed, Failed)):
+            await collect(pool.run(work, *((3,) if work is leave else ())))
+        assert await collect(pool.run(count, 2)) == ["0", "1"]
+    pool.close()
+
+
+async def test_cancellation_takes_no_part_of_a_frame_along() -> None:
+    pool = Children(1, stop_seconds=10)
+    for delay in range(0, 20, 2):  # wherever in the stream of frames it falls
+        with suppress(TimeoutError):
+            async with asyncio.timeout((5 + delay) / 1000):
+                await collect(pool.run(say_for_ever))
+        assert await collect(pool.run(count, 3)) == ["0", "1", "2"]
+    pool.close()
+
+
+def say_for_ever() -> Iterator[bytes]:
+    told: list[int] = []
+    signal.signal(STOP_SIGNAL, lambda *_: told.append(1))
+    while not told:
+        yield b"x" * 100_000
+
+
+async def test_a_niceness_of_its_own() -> None:
+    pool = Children(1, niceness=3)
+    assert (await collect(pool.run(tell_about_itself)))[1] == os.nice(0) + 3
+    pool.close()

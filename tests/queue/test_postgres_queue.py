@@ -16,6 +16,7 @@ import pytest
 from backends import PostgresServer
 from doubles import ID, NOW, task, until
 from safelight.postgres import Database
+from safelight.queue import Lane
 from safelight.queue.postgres import PostgresQueue, misplaced, move, sweep_log, unqueued
 from safelight.store import scripts
 from safelight.store.postgres import PostgresStore, enqueue
@@ -25,22 +26,26 @@ from safelight.task import new_id
 LONG, SHORT = 60.0, 2.0  # heartbeats: one that no test sees the end of, and one that it waits for
 AT_ONCE = 2.0  # seconds: far from the third of `LONG` after which a worker looks of its own accord
 
+ONE = [Lane(("sketch",), 1)]
+
 Open = Callable[[], Awaitable[Database]]
 
 
 class Work:
-    """Records what was handed out; `gate` lets it end, `done` says how."""
+    """Records what was handed out, for which engine; `gate` lets it end, `done` says how."""
 
     def __init__(self, done: bool = True) -> None:
         self.began: list[str] = []
+        self.engines: dict[str, str] = {}
         self.ended: list[str] = []
         self.at_once = 0
         self.most_at_once = 0
         self.done = done
         self.gate = asyncio.Event()
 
-    async def __call__(self, task_id: str) -> bool:
+    async def __call__(self, task_id: str, engine: str) -> bool:
         self.began.append(task_id)
+        self.engines[task_id] = engine
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         await self.gate.wait()
@@ -89,13 +94,14 @@ async def database(open_database: Open) -> Database:
 async def running(
     database: Database,
     work: Work,
-    concurrency: int = 1,
+    places: int = 1,
     engines: tuple[str, ...] = ("sketch",),
+    *more: Lane,
     heartbeat: float = LONG,
 ) -> AsyncIterator[PostgresQueue]:
     """A queue that runs and hears, and is stopped at the end."""
-    queue = PostgresQueue(database, engines, heartbeat)
-    run = asyncio.create_task(queue.run(work, concurrency))
+    queue = PostgresQueue(database, heartbeat)
+    run = asyncio.create_task(queue.run(work, [Lane(engines, places), *more]))
     try:
         await until(lambda: database.hears)
         yield queue
@@ -226,19 +232,77 @@ async def test_a_job_that_was_put_while_nothing_was_heard_is_found(
 async def test_work_that_raises_does_not_stop_the_queue(database: Database) -> None:
     seen: list[str] = []
 
-    async def work(task_id: str) -> bool:
+    async def work(task_id: str, engine: str) -> bool:
         seen.append(task_id)
         if task_id == "bad":
             raise RuntimeError("this one")
         return True
 
     await put(database, "bad", "good")
-    queue = PostgresQueue(database, ["sketch"], LONG)
-    run = asyncio.create_task(queue.run(work, 1))
+    queue = PostgresQueue(database, LONG)
+    run = asyncio.create_task(queue.run(work, ONE))
     await until(lambda: seen == ["bad", "good"])
     await until_jobs(database, [])
     queue.stop()
     await asyncio.wait_for(run, 5)
+
+
+# --------------------------------------------------------------------------------------- lanes
+
+
+async def test_an_engine_with_places_of_its_own_is_not_held_up(
+    database: Database, work: Work
+) -> None:
+    long, short = [f"long {n}" for n in range(15)], [f"short {n}" for n in range(5)]
+    await put(database, *long, engine="slow")
+    await put(database, *short)
+    async with running(database, work, 2, ("slow",), Lane(("sketch",), 3)):
+        await until(lambda: len(work.began) == 5)
+        await put(database, "late", engine="slow")  # tells the worker once more
+        assert sorted(work.began) == [*long[:2], *short[:3]]
+        assert await jobs(database, "picked") == [*long[:2], *short[:3]]
+        assert (work.engines["long 0"], work.engines["short 0"]) == ("slow", "sketch")
+        work.gate.set()
+        await until(lambda: len(work.began) == 21)
+        await until_jobs(database, [])
+    assert work.most_at_once <= 5
+
+
+async def test_a_lane_that_is_full_wakes_up_for_the_others_at_once(
+    database: Database, work: Work
+) -> None:
+    await put(database, "a", "b", engine="slow")
+    async with running(database, work, 1, ("slow",), Lane(("sketch",), 1)):
+        await until(lambda: work.began == ["a"])
+        await put(database, "c", "d")
+        await until(lambda: work.began == ["a", "c"], AT_ONCE)
+        assert await jobs(database, "queued") == ["b", "d"]
+
+
+async def test_engines_of_one_lane_share_its_places(database: Database, work: Work) -> None:
+    names = [str(n) for n in range(8)]
+    for n, name in enumerate(names):
+        await put(database, name, engine="sketch" if n % 2 else "enhance")
+    async with running(database, work, 3, ("enhance", "sketch"), Lane(("slow",), 30)):
+        await until(lambda: len(work.began) == 3)
+        await put(database, "late")  # tells the worker once more
+        assert await jobs(database, "picked") == names[:3]
+        work.gate.set()
+        await until_jobs(database, [])
+    assert work.most_at_once == 3
+
+
+async def test_many_places_are_filled_and_no_more_is_held(database: Database, work: Work) -> None:
+    names = [f"{n:02}" for n in range(60)]
+    await put(database, *names)
+    async with running(database, work, 25):
+        await until(lambda: len(work.began) == 25)
+        await put(database, "late")  # tells the worker once more
+        assert sorted(work.began) == names[:25]
+        assert await jobs(database, "picked") == names[:25]
+        work.gate.set()
+        await until_jobs(database, [])
+    assert work.most_at_once == 25
 
 
 # --------------------------------------------------------------------------- stop, give back
@@ -246,8 +310,8 @@ async def test_work_that_raises_does_not_stop_the_queue(database: Database) -> N
 
 async def test_stop_waits_for_what_runs_and_takes_no_more(database: Database, work: Work) -> None:
     await put(database, "a", "b", "c")
-    queue = PostgresQueue(database, ["sketch"], LONG)
-    run = asyncio.create_task(queue.run(work, 1))
+    queue = PostgresQueue(database, LONG)
+    run = asyncio.create_task(queue.run(work, ONE))
     await until(lambda: work.began)
     queue.stop()
     done, _ = await asyncio.wait([run], timeout=0.1)
@@ -264,9 +328,9 @@ async def test_a_queue_that_was_stopped_before_it_ran_hands_out_nothing(
     database: Database, work: Work
 ) -> None:
     await put(database, "a")
-    queue = PostgresQueue(database, ["sketch"], LONG)
+    queue = PostgresQueue(database, LONG)
     queue.stop()
-    await asyncio.wait_for(queue.run(work, 1), 5)
+    await asyncio.wait_for(queue.run(work, ONE), 5)
 
     assert work.began == []
     assert await jobs(database, "queued") == ["a"]
@@ -307,19 +371,20 @@ async def test_what_is_given_back_is_taken_again(database: Database) -> None:
 CHILD = """
 import asyncio, sys
 from safelight.postgres import Database
+from safelight.queue import Lane
 from safelight.queue.postgres import PostgresQueue
 
 async def main(url, heartbeat):
     database = await Database.open(url, connections=2)
-    queue = PostgresQueue(database, ["sketch"], heartbeat)
+    queue = PostgresQueue(database, heartbeat)
 
-    async def work(task_id):
+    async def work(task_id, engine):
         print("began", task_id, flush=True)
         line = await asyncio.to_thread(sys.stdin.readline)
         queue.stop()
         return line.strip() == "done"
 
-    await queue.run(work, 1)
+    await queue.run(work, [Lane(("sketch",), 1)])
     await database.close()
     print("ended", flush=True)
 
@@ -417,8 +482,8 @@ async def test_a_stop_does_not_wait_long_for_a_database_that_is_away(
     monkeypatch.setattr("safelight.queue.postgres._STOPPING_SECONDS", 0.6)
     database = await Database.open(await own.create_soon(), connections=3)
     await put(database, "a", "b")
-    queue = PostgresQueue(database, ["sketch"], SHORT)
-    run = asyncio.create_task(queue.run(work, 1))
+    queue = PostgresQueue(database, SHORT)
+    run = asyncio.create_task(queue.run(work, ONE))
     await until(lambda: work.began == ["a"])
     await asyncio.to_thread(own.stop)
     try:

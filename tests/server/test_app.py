@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 import structlog
 
-from doubles import Serving, StartApp, until, write_picture
+from doubles import Player, Sender, Serving, StartApp, until, write_picture
 from safelight.config import ModelRule, Settings, SettingsError
-from safelight.engines import Event, Job, Progress
+from safelight.engines import Event, Job, Progress, Traits
+from safelight.models import ModelMap
+from safelight.queue import Lane
 from safelight.server import logs
 from safelight.server.app import (
     AddressInUse,
@@ -24,7 +26,7 @@ from safelight.server.app import (
     free_port,
     local_url,
     lock,
-    open_keyring,
+    open_keys,
     served_dialects,
 )
 from safelight.store import SchemaTooNew, scripts
@@ -219,14 +221,14 @@ async def test_the_first_key_is_made_once(start_app: StartApp) -> None:
 
 
 async def test_keys_are_made_and_revoked_while_a_server_runs(serving: Serving) -> None:
-    async with open_keyring(serving.app.settings) as keyring:
-        made = await keyring.create("from the command line")
+    async with open_keys(serving.app.settings) as keys:
+        made = await keys.callers.create("from the command line")
 
     id = await serving.create(made.secret)
     assert (await serving.ask(id, made.secret)).status_code == 200
 
-    async with open_keyring(serving.app.settings) as keyring:
-        assert await keyring.revoke(made.id)
+    async with open_keys(serving.app.settings) as keys:
+        assert await keys.callers.revoke(made.id)
     await asyncio.sleep(0.06)  # looked at twenty times a second
 
     assert (await serving.ask(id, made.secret)).status_code == 401
@@ -373,3 +375,29 @@ def test_a_log_says_what_broke_and_no_values(
 def test_a_level_that_is_none_is_refused() -> None:
     with pytest.raises(KeyError):
         logs.configure("loud", False)
+
+
+# --------------------------------------------------------------------------------------- lanes
+
+
+async def test_an_engine_that_says_how_many_has_places_of_its_own(tmp_path: Path) -> None:
+    class Many(Sender):
+        traits = Traits(waits=True, concurrency=200)
+
+    settings = Settings(data=tmp_path, concurrency=3)
+    app = await App.build(settings, ModelMap([], {"sketch": Player(), "enhance": Many()}))
+    try:
+        assert set(app.lanes) == {Lane(("player",), 3), Lane(("sender",), 200)}
+    finally:
+        await app.close()
+
+
+async def test_an_engine_that_waits_shares_the_places_unless_it_says_how_many(
+    tmp_path: Path,
+) -> None:
+    settings = Settings(data=tmp_path, concurrency=3)
+    app = await App.build(settings, ModelMap([], {"sketch": Player(), "enhance": Sender()}))
+    try:
+        assert app.lanes == (Lane(("player", "sender"), 3),)
+    finally:
+        await app.close()

@@ -6,15 +6,19 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from msgspec.structs import replace
 
-from doubles import NOW, Serving, StartApp, picture, task, until, upload
+from doubles import NOW, Player, Serving, StartApp, models_of, picture, task, until, upload
+from safelight.config import ModelRule
 from safelight.engines import Event, Job, Progress
+from safelight.models import ModelMap
+from safelight.queue import Lane
 from safelight.queue.memory import MemoryQueue
 from safelight.server.housekeeping import Housekeeping
 from safelight.server.recovery import MemoryRecovery
 from safelight.service import folder_of
 from safelight.store import scripts
-from safelight.task import FailureCode, Status, Submit, new_id
+from safelight.task import FailureCode, Status, Submit, Task, new_id
 
 IDS = [new_id(NOW + n, bytes(6)) for n in range(6)]
 RETENTION = 1000
@@ -27,7 +31,7 @@ async def add(serving: Serving, *ids: str) -> None:
 
 def keeper(serving: Serving) -> Housekeeping:
     app = serving.app
-    recovery = MemoryRecovery(app.store, waiting(serving), app.worker)
+    recovery = MemoryRecovery(app.store, waiting(serving), app.worker, models_of(serving.engine))
     return Housekeeping(app.store, app.blobs, recovery, RETENTION, every=0.01)
 
 
@@ -76,9 +80,10 @@ async def test_what_is_run_is_not_queued_again(start_app: StartApp) -> None:
 async def test_a_small_queue_is_filled_again_and_again_in_order(idle: Serving) -> None:
     await add(idle, *IDS)
     app, queue = idle.app, MemoryQueue(capacity=2)
-    house = Housekeeping(app.store, app.blobs, MemoryRecovery(app.store, queue, app.worker), 10**9)
+    recovery = MemoryRecovery(app.store, queue, app.worker, models_of(idle.engine))
+    house = Housekeeping(app.store, app.blobs, recovery, 10**9)
     assert await house.recover() == 2
-    running = asyncio.create_task(queue.run(app.worker.run, 1))
+    running = asyncio.create_task(queue.run(app.worker.run, [Lane(("player",), 1)]))
     keeping = asyncio.create_task(house.run())
     await until(lambda: len(idle.engine.jobs) == len(IDS))
     queue.stop()
@@ -87,6 +92,66 @@ async def test_a_small_queue_is_filled_again_and_again_in_order(idle: Serving) -
     await asyncio.wait([keeping])
 
     assert [job.task.id for job in idle.engine.jobs] == IDS
+
+
+class Another(Player):
+    """An engine beside the first."""
+
+    name = "another"
+
+
+def two_engines(serving: Serving) -> ModelMap:
+    """Models of which `slow` is another engine's than the others."""
+    rules = [ModelRule(name="slow", engine="enhance"), ModelRule(name="*", engine="sketch")]
+    return ModelMap(rules, {"sketch": serving.engine, "enhance": Another()})
+
+
+def of_model(id: str, model: str) -> Task:
+    plain = task(id)
+    return replace(plain, submit=replace(plain.submit, model=model))
+
+
+async def test_a_task_is_queued_for_the_engine_of_its_model(idle: Serving) -> None:
+    for n, id in enumerate(IDS):
+        await idle.app.store.write(scripts.add(of_model(id, "slow" if n < 3 else "still"), ""))
+    queue = MemoryQueue(capacity=1)
+    await MemoryRecovery(idle.app.store, queue, idle.app.worker, two_engines(idle)).recover()
+
+    assert [queue.holds(id) for id in IDS] == [True, False, False, True, False, False]
+    assert queue.left_out == {"player", "another"}
+
+
+@pytest.mark.parametrize("later", [False, True])
+async def test_an_engine_is_not_starved_by_the_many_tasks_of_another(
+    idle: Serving, monkeypatch: pytest.MonkeyPatch, later: bool
+) -> None:
+    monkeypatch.setattr("safelight.server.recovery._MOST_LEFT_OUT", 5)
+    monkeypatch.setattr("safelight.server.recovery._BATCH", 3)
+    app, queue = idle.app, MemoryQueue(capacity=2)
+    slow = [new_id(NOW + n, bytes(6)) for n in range(30)]
+    short = [new_id(NOW + 100 + n, bytes(6)) for n in range(6)]
+    given = [*(of_model(id, "slow") for id in slow), *(of_model(id, "still") for id in short)]
+    recovery = MemoryRecovery(app.store, queue, app.worker, two_engines(idle))
+    if later:
+        assert await recovery.recover() == 0
+        for each in given:
+            engine = "another" if each.submit.model == "slow" else "player"
+            await app.store.write(scripts.add(each, ""))
+            await queue.put(each.id, engine)
+    else:
+        for each in given:
+            await app.store.write(scripts.add(each, ""))
+    house = Housekeeping(app.store, app.blobs, recovery, 10**9)
+    await house.recover()
+    running = asyncio.create_task(queue.run(app.worker.run, [Lane(("player",), 1)]))
+    keeping = asyncio.create_task(house.run())
+    await until(lambda: len(idle.engine.jobs) == len(short))
+    queue.stop()
+    await running
+    keeping.cancel()
+    await asyncio.wait([keeping])
+
+    assert [job.task.id for job in idle.engine.jobs] == short
 
 
 async def test_trouble_is_waited_out(idle: Serving, monkeypatch: pytest.MonkeyPatch) -> None:

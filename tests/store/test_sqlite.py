@@ -270,10 +270,11 @@ async def test_a_closed_store_writes_no_more(path: Path) -> None:
 
 
 async def test_what_is_enqueued_is_given_on_once_it_is_written(path: Path) -> None:
-    seen: list[tuple[str, bool]] = []
+    seen: list[tuple[str, str, int, bool]] = []
 
-    async def enqueue(id: str) -> None:
-        seen.append((id, await opened.read(scripts.get_any(id)) is not None))
+    async def enqueue(id: str, engine: str, priority: int) -> None:
+        there = await opened.read(scripts.get_any(id)) is not None
+        seen.append((id, engine, priority, there))
 
     def half() -> Script[None]:
         yield from scripts.add(task(new_id(NOW, b"broken")), "", engine="sketch")
@@ -282,11 +283,11 @@ async def test_what_is_enqueued_is_given_on_once_it_is_written(path: Path) -> No
     opened = SQLiteStore.open(path, enqueue)
     with pytest.raises(RuntimeError, match="in the middle"):
         await opened.write(half())
-    await opened.write(scripts.add(task(token="t"), "", engine="sketch"))
+    await opened.write(scripts.add(task(token="t"), "", engine="sketch", priority=3))
     await opened.write(scripts.add(task(new_id(NOW, b"other."), token="t"), "", engine="sketch"))
     await opened.close()
 
-    assert seen == [(ID, True)]
+    assert seen == [(ID, "sketch", 3, True)]
 
 
 # --------------------------------------------------------------------------------- on the disk

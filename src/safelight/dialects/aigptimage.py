@@ -195,6 +195,7 @@ class Relative(Record, frozen=True, kw_only=True):
     coded: bool  # faults are HTTP 200, and the code is in the body alone
     idempotency_headers: tuple[str, ...]
     polls_per_second: float
+    repeats_safely: bool
 
 
 AIGPTIMAGE = Relative(
@@ -217,6 +218,7 @@ AIGPTIMAGE = Relative(
     coded=False,
     idempotency_headers=("x-request-id", "idempotency-key"),
     polls_per_second=1.0,  # 60 a minute in its free tier [A]
+    repeats_safely=True,  # the same X-Request-ID is the same task [A]
 )
 _TEXTS = ("duration", "num_images")  # numbers that most of its models take as text [K]
 KIE = Relative(
@@ -240,6 +242,7 @@ KIE = Relative(
     coded=True,
     idempotency_headers=("idempotency-key",),  # it documents none [K]
     polls_per_second=0.5,  # every 2 to 3 s at first [K]
+    repeats_safely=False,
 )
 
 
@@ -266,6 +269,7 @@ class Jobs(Dialect):
         self.served = relative.served
         self.idempotency_headers = relative.idempotency_headers
         self.polls_per_second = relative.polls_per_second
+        self.repeats_safely = relative.repeats_safely
 
     # ---------------------------------------------------------------------------------- request
 

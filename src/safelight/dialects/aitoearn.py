@@ -254,6 +254,7 @@ class AiToEarn(Dialect):
     )
     key_variables = ("AITOEARN_API_KEY",)
     prefixes = ("/api/ai",)
+    uploads = True
     polls_per_second = 2.0  # no rate is published; its own pages ask every 5 s for each task
     routes = (
         Route("image.generate", "POST", "/api/ai/image/generate/async"),

@@ -191,6 +191,7 @@ class TensorsLab(Dialect):
     prefixes = ("/v1",)
     # No rate is published; its clients ask every 1 to 15 s [client].
     polls_per_second = 2.0
+    uploads = True
     routes = (
         *(Route(f"images.{model}", "POST", f"/v1/images/{model}") for model in IMAGE_MODELS),
         *(Route(f"video.{model}", "POST", f"/v1/video/{model}") for model in VIDEO_MODELS),

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -40,7 +40,38 @@ class File(Record, frozen=True, kw_only=True):
     duration: float | None = None
 
 
-Event = Progress | Log | File
+class Started(Record, frozen=True, kw_only=True):
+    """The work has begun, elsewhere: until then the task waits. Of engines that wait."""
+
+
+class Remember(Record, frozen=True, kw_only=True):
+    """What the engine must know if the task is run again: on disk when the engine goes on.
+
+    It takes the place of what was remembered before. JSON values. Where the run is told to stop
+    while this is written, the engine does not go on, and `stopped`, if given, is remembered.
+    """
+
+    memory: dict[str, Any]
+    stopped: dict[str, Any] | None = None
+
+
+class Preview(Record, frozen=True, kw_only=True):
+    """How the result looks so far: a small JPEG in the job's folder, which the next one replaces.
+
+    No result: it is kept for those who look on, and not for long.
+    """
+
+    path: Path
+
+
+class Waiting(Record, frozen=True, kw_only=True):
+    """The work waits for its turn, at a device or whatever is scarce; the next event ends that.
+
+    What it waits does not count for its time limit.
+    """
+
+
+Event = Progress | Log | File | Preview | Waiting | Started | Remember
 
 
 class Given(Record, frozen=True, kw_only=True):
@@ -49,6 +80,7 @@ class Given(Record, frozen=True, kw_only=True):
     path: Path
     role: Role = Role.IMAGE
     media_type: str = "application/octet-stream"
+    url: str | None = None  # where anybody can fetch it, if there is such a place
 
 
 class Job(Record, frozen=True, kw_only=True):
@@ -69,6 +101,23 @@ class Job(Record, frozen=True, kw_only=True):
         return self.task.submit
 
 
+class Errand(Job, frozen=True, kw_only=True):
+    """A job for an engine that has it done elsewhere: what it needs to do so once, and in turn.
+
+    `memory` is what an earlier run of the task has yielded as `Remember` last. Where there is any,
+    `sources` is empty: `fetch_sources()` fetches them if they are needed again. `ended()` says
+    whether the task was ended by its owner, and not only this run. `secret(name)` is a key at
+    another service; it raises `Failed`. `take_turn(service, per_second)` returns when it is time
+    to ask that service something: so many questions a second are asked by all workers together.
+    """
+
+    memory: dict[str, Any]
+    fetch_sources: Callable[[], Awaitable[tuple[Given, ...]]]
+    ended: Callable[[], bool]
+    secret: Callable[[str], Awaitable[str]]
+    take_turn: Callable[[str, float], Awaitable[None]]
+
+
 class Failed(Exception):
     """The task cannot be carried out; the failure is told to whoever asks for the task."""
 
@@ -77,8 +126,32 @@ class Failed(Exception):
         self.failure = Failure(code=code, message=message, provider_code=provider_code)
 
 
+class Traits(Record, frozen=True, kw_only=True):
+    """How an engine's tasks are to be run.
+
+    An engine that `waits` has its tasks done elsewhere: it is given an `Errand`, its tasks count as
+    queued until it yields `Started`, and it keeps their time itself. `concurrency` is how many of
+    its tasks one process runs at once, beside those of the other engines; None: it shares theirs.
+    """
+
+    waits: bool = False
+    concurrency: int | None = None
+
+
+def traits_of(engine: Engine) -> Traits:
+    """How the tasks of `engine` are to be run: its `traits`, where it has any."""
+    found: Traits = getattr(engine, "traits", Traits())
+    return found
+
+
 class Engine(Protocol):
-    """One way to make or process images or video."""
+    """One way to make or process images or video.
+
+    It may also have `traits`; `check_options(options)`, which raises `ValueError` for the options
+    of a model that are none, at the start; `prepare()`, which raises `ImportError` where what it
+    needs to run is not installed, called in processes that run its tasks; and `close()`, a
+    coroutine, called when the last of them has ended.
+    """
 
     name: str
     models: tuple[ModelCard, ...]  # what it runs, with the inputs that each takes
@@ -93,6 +166,17 @@ class Engine(Protocol):
         """Do the work. Cancelled like any coroutine; cleans up in `finally`. Raises `Failed`.
 
         Blocking work goes to a thread or a child process.
+        """
+
+
+@runtime_checkable
+class ReadsOptions(Protocol):
+    """An engine whose models depend on the options of their rules, or that knows all options."""
+
+    def cards(self, options: Mapping[str, Any]) -> tuple[ModelCard, ...]:
+        """What a model with these options is. Raises `ValueError` for options that are not valid.
+
+        Called for each rule when the settings are read. Cheap, and no I/O.
         """
 
 

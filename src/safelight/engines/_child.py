@@ -10,6 +10,10 @@ generator yields in the child is what `Children.run` yields in the server, while
 
 The child and the server are joined by one socket, on which both send frames: eight bytes of
 length, then a pickle. The end of that socket is the end of the other side, whatever the reason.
+
+Work that is left early is killed, unless the pool has `stop_seconds`: then the child gets
+`STOP_SIGNAL` first, and so much time to end its work by itself. Work that keeps something dear in
+its process, such as a loaded model, takes a handler for the signal, and raises `Failed`.
 """
 
 from __future__ import annotations
@@ -25,7 +29,7 @@ import sys
 import threading
 import traceback
 import weakref
-from asyncio import get_running_loop
+from asyncio import CancelledError, Future, ensure_future, get_running_loop, shield
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import suppress
 from enum import Enum
@@ -41,6 +45,7 @@ T = TypeVar("T")
 
 NICENESS = 10  # the server and its database come first
 IDLE_SECONDS = 300.0  # a child that has had nothing to do for so long ends by itself
+STOP_SIGNAL = signal.SIGUSR1
 _LENGTH = struct.Struct(">Q")
 _MAIN = "from safelight.engines._child import _main; _main()"
 
@@ -68,10 +73,18 @@ class Children:
     Bound to no event loop. The idle ones end with the pool, and every one ends with the server.
     """
 
-    def __init__(self, places: int | None = None, idle_seconds: float = IDLE_SECONDS) -> None:
+    def __init__(
+        self,
+        places: int | None = None,
+        idle_seconds: float = IDLE_SECONDS,
+        stop_seconds: float = 0,
+        niceness: int = NICENESS,
+    ) -> None:
         count = places or os.cpu_count() or 1
         self._places = anyio.Semaphore(count, max_value=count)
         self._idle_seconds = idle_seconds
+        self._stop_seconds = stop_seconds
+        self._niceness = niceness
         self._idle: list[_Child] = []
         self._close = weakref.finalize(self, _end_all, self._idle)
 
@@ -82,8 +95,9 @@ class Children:
 
         `work` is a generator function of a module; what goes in and what it yields is pickled.
         `Failed` raised by it is raised here. A child that dies raises `Failed` too, any other
-        exception `Crashed`. Leaving early (cancellation, `aclose`) kills the child, and returns
-        when it is dead, so that nothing writes to the job's folder any more.
+        exception `Crashed`. Leaving early (cancellation, `aclose`) ends the work, with its child
+        unless it stops in time, and returns when it has ended, so that nothing writes to the
+        job's folder any more.
         """
         order = pickle.dumps((work, args, named))
         async with self._places:
@@ -108,29 +122,31 @@ class Children:
             child = self._idle.pop()
             if await child.begin(order):
                 return child
-        child = _Child(self._idle_seconds)
+        child = _Child(self._idle_seconds, self._niceness)
         if await child.begin(order):
             return child
         raise Failed(FailureCode.INTERNAL, "The process that was to do the work did not start.")
 
     async def _part(self, child: _Child) -> None:
-        if child.idle:
-            self._idle.append(child)
-        else:
-            with anyio.CancelScope(shield=True):
+        with anyio.CancelScope(shield=True):
+            if child.idle or (self._stop_seconds and await child.stop(self._stop_seconds)):
+                self._idle.append(child)
+            else:
                 await child.end()
 
 
 class _Child:
     """One child process, seen from the server."""
 
-    def __init__(self, idle_seconds: float) -> None:
+    def __init__(self, idle_seconds: float, niceness: int) -> None:
         self.idle = True
+        self._lost = False  # it died, or is about to: nothing more comes from it
+        self._hearing: Future[tuple[_Word, Any]] | None = None
         self._socket, theirs = socket.socketpair()
         self._socket.setblocking(False)
         try:
             with theirs:
-                self._process = _start(theirs, idle_seconds)
+                self._process = _start(theirs, idle_seconds, niceness)
         except BaseException:
             self._socket.close()
             raise
@@ -152,17 +168,37 @@ class _Child:
 
     async def hear(self) -> tuple[_Word, Any]:
         """The next frame. Raises `Failed` where the child died instead."""
+        if self._hearing is None:
+            self._hearing = ensure_future(self._receive())
         try:
-            word, value = await self._receive()
+            # Whoever gives up waiting must not take half a frame along.
+            word, value = await shield(self._hearing)
         except (EOFError, ConnectionError):
+            self._lost = True
             code = await anyio.to_thread.run_sync(self._process.wait)
             raise _death(code) from None
+        self._hearing = None
         self.idle = word in (_Word.ENDED, _Word.FAILED)
+        self._lost = word is _Word.RAISED
         return word, value
+
+    async def stop(self, seconds: float) -> bool:
+        """Ask it to end its work; whether it has, in time, and is there for more."""
+        if self._lost:
+            return False
+        self._process.send_signal(STOP_SIGNAL)
+        with anyio.move_on_after(seconds), suppress(Failed):
+            while (await self.hear())[0] is _Word.VALUE:
+                pass
+        return self.idle
 
     async def end(self) -> None:
         """Kill it, and return when it is dead."""
         self._process.kill()
+        if self._hearing is not None:
+            self._hearing.cancel()
+            with suppress(CancelledError, EOFError, ConnectionError):
+                await self._hearing
         self._socket.close()
         # Not on the loop: the kernel takes its time over the memory of a large process.
         await anyio.to_thread.run_sync(self._process.wait)
@@ -188,13 +224,13 @@ class _Child:
         return bytes(parts)
 
 
-def _start(theirs: socket.socket, idle_seconds: float) -> subprocess.Popen[bytes]:
+def _start(theirs: socket.socket, idle_seconds: float, niceness: int) -> subprocess.Popen[bytes]:
     surroundings = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),  # so that it finds the same modules
         "OPENBLAS_NUM_THREADS": "1",  # the children are the parallelism
     }
-    command = [sys.executable, "-P", "-c", _MAIN, str(idle_seconds)]
+    command = [sys.executable, "-P", "-c", _MAIN, str(idle_seconds), str(niceness)]
     return subprocess.Popen(command, stdin=theirs.fileno(), env=surroundings)  # noqa: S603
 
 
@@ -225,7 +261,8 @@ def _main() -> None:
     # a service manager) must not break work that the server still means to finish.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    os.nice(NICENESS)
+    signal.signal(STOP_SIGNAL, signal.SIG_IGN)
+    os.nice(int(sys.argv[2]))
     threading.Thread(target=_die_with, args=(server,), daemon=True).start()
     idle_milliseconds = int(float(sys.argv[1]) * 1000)
     while _readable(server, idle_milliseconds):

@@ -6,18 +6,53 @@ ended meanwhile does no harm, because a worker claims its task in the store firs
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple, Protocol
 
-# Runs the task of that id; False where it is given back, to be run again.
-Work = Callable[[str], Awaitable[bool]]
+# Runs the task of that id, which was queued for that engine; False where it is given back.
+Work = Callable[[str, str], Awaitable[bool]]
+
+
+class Lane(NamedTuple):
+    """Engines that share places: so many of their tasks are run at once in this process."""
+
+    engines: tuple[str, ...]
+    places: int
+
+
+class Places:
+    """Which of the places are taken, and by which jobs."""
+
+    def __init__(self, lanes: Sequence[Lane]) -> None:
+        self._lanes = {engine: lane for lane in lanes for engine in lane.engines}
+        self._taken: dict[Lane, set[int]] = {lane: set() for lane in lanes}
+
+    def engines(self) -> tuple[str, ...]:
+        """All engines that have a place."""
+        return tuple(self._lanes)
+
+    def free(self) -> dict[str, int]:
+        """The engines that have a free place, and how many."""
+        left = {lane: lane.places - len(taken) for lane, taken in self._taken.items()}
+        return {engine: left[lane] for engine, lane in self._lanes.items() if left[lane] > 0}
+
+    def take(self, engine: str, job: int) -> None:
+        """A job has a place now."""
+        self._taken[self._lanes[engine]].add(job)
+
+    def leave(self, engine: str, job: int) -> None:
+        """Its place is free again."""
+        self._taken[self._lanes[engine]].discard(job)
 
 
 class Queue(Protocol):
     """Hands tasks to workers."""
 
-    async def run(self, work: Work, concurrency: int) -> None:
-        """Hand tasks to `work`, that many at a time, until `stop`; then wait for the last ones."""
+    async def run(self, work: Work, lanes: Sequence[Lane]) -> None:
+        """Hand tasks to `work`, in each lane so many at a time as it has places, until `stop`.
+
+        Then wait for the last ones.
+        """
 
     def stop(self) -> None:
         """Hand out no more tasks."""

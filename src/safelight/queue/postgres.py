@@ -27,7 +27,7 @@ from pgqueuer.qm import QueueManager
 from pgqueuer.types import JobId, QueueEntrypoint, QueueManagerId
 
 from safelight.postgres import Database, DatabaseGone
-from safelight.queue import Work
+from safelight.queue import Lane, Places, Work
 
 if TYPE_CHECKING:
     from safelight.postgres import Connection
@@ -60,37 +60,36 @@ _SWEEP = (
     "where created < now() - $1::interval"
 )
 
+_BATCH = 10  # jobs taken by one look at most, where there are places; heartbeats written together
 _PAUSE_SECONDS = 0.5
 _STOPPING_SECONDS = 10.0  # how long an end waits for a database that is away
 
 
 class PostgresQueue:
-    """The jobs of `engines`, handed to this process. `heartbeat`: seconds after which a worker
-    that was not heard of counts as dead."""
+    """Hands jobs to this process. `heartbeat`: seconds after which a silent worker is dead."""
 
-    def __init__(self, database: Database, engines: Sequence[str], heartbeat: float) -> None:
-        self._engines = tuple(engines)
+    def __init__(self, database: Database, heartbeat: float) -> None:
         self._heartbeat = timedelta(seconds=heartbeat)
         self._driver = _Driver(database)
         self._jobs = _Jobs(self._driver)
         self._manager = QueueManager(self._jobs)
         self._jobs.worker = self._manager.queue_manager_id
 
-    async def run(self, work: Work, concurrency: int) -> None:
-        self._jobs.places = concurrency
+    async def run(self, work: Work, lanes: Sequence[Lane]) -> None:
+        self._jobs.places = Places(lanes)
 
         async def run_one(job: Job) -> None:
             try:
-                if not await work((job.payload or b"").decode()):
+                if not await work((job.payload or b"").decode(), job.entrypoint):
                     raise RetryRequested(timedelta(0), "given back")
             finally:
-                self._jobs.leave(job.id)
+                self._jobs.leave(job)
 
-        for engine in self._engines:
+        for engine in self._jobs.places.engines():
             self._manager.entrypoint(engine, accepts_context=False)(run_one)
         try:
             await self._manager.run(
-                batch_size=1,
+                batch_size=_BATCH,
                 # Nobody tells of a worker that died: its jobs are looked for now and then.
                 dequeue_timeout=self._heartbeat / 3,
                 heartbeat_timeout=self._heartbeat,
@@ -230,16 +229,15 @@ class _Jobs(Queries):
     """
 
     worker: QueueManagerId
-    places: int = 0
+    places: Places
 
     def __init__(self, driver: _Driver) -> None:
         super().__init__(driver)
         self._own = driver
-        self._taken: set[JobId] = set()
 
-    def leave(self, job: JobId) -> None:
+    def leave(self, job: Job) -> None:
         """A place is free again."""
-        self._taken.discard(job)
+        self.places.leave(job.entrypoint, job.id)
         self._own.wake()
 
     async def dequeue(
@@ -251,12 +249,18 @@ class _Jobs(Queries):
         heartbeat_timeout: timedelta,
     ) -> list[Job]:
         self._own.looks()
-        if len(self._taken) >= self.places:
+        free = self.places.free()
+        if not free:
             return []
         jobs = await super().dequeue(
-            batch_size, entrypoints, queue_manager_id, global_concurrency_limit, heartbeat_timeout
+            min(batch_size, *free.values()),
+            {name: entrypoints[name] for name in entrypoints if name in free},
+            queue_manager_id,
+            global_concurrency_limit,
+            heartbeat_timeout,
         )
-        self._taken.update(job.id for job in jobs)
+        for job in jobs:
+            self.places.take(job.entrypoint, job.id)
         return jobs
 
     # PgQueuer asks these after it found nothing, in case it was not told of something. It is:

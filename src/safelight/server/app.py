@@ -30,11 +30,12 @@ from starlette.types import ASGIApp
 from safelight import dialects
 from safelight.blobs import BlobError, Blobs
 from safelight.config import Settings, SettingsError
+from safelight.engines import traits_of
 from safelight.fetching import Fetcher
 from safelight.links import FILES, Links
 from safelight.models import ModelMap
 from safelight.postgres import Database, DatabaseGone, without_password
-from safelight.queue import Queue
+from safelight.queue import Lane, Queue
 from safelight.queue.memory import MemoryQueue
 from safelight.queue.postgres import PostgresQueue
 from safelight.secrets import Vault
@@ -44,6 +45,7 @@ from safelight.server.housekeeping import Housekeeping
 from safelight.server.keys import Keyring, NewKey
 from safelight.server.metrics import Metrics
 from safelight.server.page import page
+from safelight.server.provider_keys import ProviderKeys
 from safelight.server.rates import Rates
 from safelight.server.recovery import MemoryRecovery, PostgresRecovery, Recovery
 from safelight.server.scratch import Scratch
@@ -100,8 +102,11 @@ class App:
         engines: tuple[str, ...],
     ) -> None:
         self.settings = settings
+        self._models = models
         self.engines = engines  # those whose tasks are run here
+        self.lanes = _lanes(engines, models, settings.concurrency)
         self.store = store = parts.store
+        self.provider_keys = ProviderKeys(store, vault)
         self.queue = parts.queue
         self.keyring = Keyring(store, vault)
         self.blobs = blobs
@@ -128,6 +133,8 @@ class App:
             most_deaths=settings.most_deaths,
             max_pixels=settings.max_pixels,
             patience=settings.patience,
+            secret=self.provider_keys.get,
+            public_url=settings.public_url,
             observe=self.metrics.engine,
         )
         store.listen(scripts.ENDED, self.worker.stop)
@@ -172,10 +179,12 @@ class App:
         spoken = served_dialects(settings)
         models = models or ModelMap.build(settings.models, settings.engines)
         engines = _engines_to_run(settings, models)
+        if settings.workers:
+            models.prepare(engines)
         _make_folder(settings.data)
         vault = Vault.open(settings.data)
         blobs = _open_blobs(settings)
-        parts = await _open_parts(settings, models, engines)
+        parts = await _open_parts(settings, models)
         try:
             return cls(settings, parts, blobs, vault, models, spoken, engines)
         except BaseException:
@@ -196,9 +205,7 @@ class App:
         await self.housekeeping.recover()
         self._running = [asyncio.create_task(self.housekeeping.run())]
         if self.settings.workers:
-            self._working = asyncio.create_task(
-                self.queue.run(self.worker.run, self.settings.concurrency)
-            )
+            self._working = asyncio.create_task(self.queue.run(self.worker.run, self.lanes))
             self._running.append(self._working)
 
     async def drain(self) -> None:
@@ -234,6 +241,7 @@ class App:
 
     async def close(self) -> None:
         """Write what is waiting, and close."""
+        await self._models.close()
         await self.store.close()
         await asyncio.to_thread(self.scratch.close)
 
@@ -286,8 +294,15 @@ async def _unavailable(request: Request, problem: Exception) -> Response:
     return PlainTextResponse(sentence, 503, {"retry-after": "2"})
 
 
+class Keys(NamedTuple):
+    """The keys of an installation: its callers', and its own at other services."""
+
+    callers: Keyring
+    providers: ProviderKeys
+
+
 @asynccontextmanager
-async def open_keyring(settings: Settings) -> AsyncIterator[Keyring]:
+async def open_keys(settings: Settings) -> AsyncIterator[Keys]:
     """The keys of an installation, also while servers run on it."""
     _make_folder(settings.data)
     if settings.database is None:
@@ -295,9 +310,10 @@ async def open_keyring(settings: Settings) -> AsyncIterator[Keyring]:
     else:
         store = await _open_postgres(settings.database, connections=2)
     try:
-        keyring = Keyring(store, Vault.open(settings.data))
-        await keyring.check()
-        yield keyring
+        vault = Vault.open(settings.data)
+        keys = Keys(Keyring(store, vault), ProviderKeys(store, vault))
+        await keys.callers.check()
+        yield keys
     finally:
         await store.close()
 
@@ -308,26 +324,28 @@ async def prepare(settings: Settings) -> NewKey | None:
     Raises what `App.build` raises.
     """
     served_dialects(settings)
-    async with open_keyring(settings) as keyring:
-        return await keyring.create_first()
+    async with open_keys(settings) as keys:
+        return await keys.callers.create_first()
 
 
 async def migrate(settings: Settings) -> None:
     """Bring the database to this code's schema. Raises `SchemaTooNew`, `StoreUnavailable`."""
-    async with open_keyring(settings):
+    async with open_keys(settings):
         pass
 
 
-async def _open_parts(settings: Settings, models: ModelMap, engines: tuple[str, ...]) -> Parts:
+async def _open_parts(settings: Settings, models: ModelMap) -> Parts:
     if settings.database is None:
         waiting = MemoryQueue()
         sqlite = SQLiteStore.open(settings.data / _DATABASE, waiting.put)
-        return Parts(sqlite, waiting, lambda worker: MemoryRecovery(sqlite, waiting, worker))
+        return Parts(
+            sqlite, waiting, lambda worker: MemoryRecovery(sqlite, waiting, worker, models)
+        )
     store = await _open_postgres(settings.database, settings.connections)
     database = store.database
     return Parts(
         store,
-        PostgresQueue(database, engines, settings.heartbeat),
+        PostgresQueue(database, settings.heartbeat),
         lambda worker: PostgresRecovery(store, database, models, settings.heartbeat),
     )
 
@@ -358,6 +376,14 @@ def _open_blobs(settings: Settings) -> Blobs:
         )
     except ValueError as problem:
         raise SettingsError(f"files: {problem}") from None
+
+
+def _lanes(engines: tuple[str, ...], models: ModelMap, places: int) -> tuple[Lane, ...]:
+    """Engines that say how many of their tasks may run have places of their own."""
+    own = {name: traits_of(models.engine(name)).concurrency for name in engines}
+    shared = tuple(name for name in engines if own[name] is None)
+    lanes = [Lane((name,), count) for name, count in own.items() if count is not None]
+    return (*([Lane(shared, places)] if shared else []), *lanes)
 
 
 def _engines_to_run(settings: Settings, models: ModelMap) -> tuple[str, ...]:

@@ -96,7 +96,7 @@ class Bridge:
     async def _answer(self, dialect: Dialect, head: Request, receive: Receive) -> Response:
         """The answer to a request, whatever happens."""
         began = time.perf_counter()
-        context = Context(request=head, request_id=_new_request_id(), now=self._clock())
+        context = Context(request=head, request_id=new_request_id(), now=self._clock())
         match: Match | None = None
         try:
             body = await _read_body(head, receive, self._max_body)
@@ -134,7 +134,7 @@ class Bridge:
         self._rates.spend(dialect.name, match.op, who)
         command = dialect.read_request(match.op, match.params, request)
         if isinstance(command, Submit):
-            command = _with_token(dialect, command, request)
+            command = with_token(dialect, command, request)
         reply = await self._service.carry_out(who, dialect.name, command)
         return dialect.write_reply(match.op, self._dress(reply, request), context)
 
@@ -164,16 +164,22 @@ class Bridge:
         """What links begin with: the public address, or what the caller calls this server."""
         if self._public_url is not None:
             return self._public_url
-        # Tencent's Python SDK may send a Host header with the scheme before it.
-        host = (request.header("host") or "").removeprefix("http://")
-        return f"http://{host}" if _HOST.fullmatch(host) else self._default_url
+        return called_url(request) or self._default_url
 
 
 def _write_fault(dialect: Dialect, match: Match | None, fault: Fault, context: Context) -> Response:
     return dialect.write_fault(match.op if match else None, fault, context)
 
 
-def _with_token(dialect: Dialect, submit: Submit, request: Request) -> Submit:
+def called_url(request: Request) -> str | None:
+    """What the caller calls this server; None where it says no such thing."""
+    # Tencent's Python SDK may send a Host header with the scheme before it.
+    host = (request.header("host") or "").removeprefix("http://")
+    return f"http://{host}" if _HOST.fullmatch(host) else None
+
+
+def with_token(dialect: Dialect, submit: Submit, request: Request) -> Submit:
+    """`submit` with the idempotency key that the headers carry. Raises `Malformed`."""
     for name in dialect.idempotency_headers:
         token = request.header(name)
         if token:
@@ -199,7 +205,7 @@ def _read_head(scope: Scope, body: bytes = b"") -> Request:
     )
 
 
-def _new_request_id() -> str:
+def new_request_id() -> str:
     """A UUID (version 4), as Tencent's are: it names a request, and is no secret."""
     digits = f"{random.getrandbits(128):032x}"
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
@@ -236,7 +242,7 @@ async def _read_body(request: Request, receive: Receive, most: int) -> bytes:
 
 
 async def _send(response: Response, method: str, send: Callable[[Any], Awaitable[None]]) -> None:
-    headers = [(name.encode(), _line(value)) for name, value in response.headers]
+    headers = [(name.encode(), header_line(value)) for name, value in response.headers]
     headers.append((b"content-length", str(len(response.body)).encode()))
     if response.header("cache-control") is None:
         # A status is out of date the moment it is sent.
@@ -251,6 +257,7 @@ async def _send(response: Response, method: str, send: Callable[[Any], Awaitable
     await send({"type": "http.response.body", "body": body})
 
 
-def _line(value: str) -> bytes:
+def header_line(value: str) -> bytes:
+    """The value of a header as it is sent."""
     # A value that was echoed must not begin a header of its own.
     return value.replace("\r", "").replace("\n", "").encode("latin-1", "replace")

@@ -14,12 +14,13 @@ from safelight.queue.memory import MemoryQueue
 from safelight.queue.postgres import misplaced, move, sweep_log, unqueued
 from safelight.service import now_millis
 from safelight.store import Store, StoreUnavailable, scripts
-from safelight.task import Failure, FailureCode
+from safelight.task import Failure, FailureCode, Submit
 from safelight.worker import Worker
 
 _log = structlog.get_logger("safelight.housekeeping")
 
 _BATCH = 500
+_MOST_LEFT_OUT = 2000
 _LOG_DAYS = 1.0
 # While processes are restarted with other models, those with the old ones must not end, or move,
 # what only the new ones can run.
@@ -38,11 +39,14 @@ class Recovery(Protocol):
 class MemoryRecovery:
     """Beside the queue in memory, which an earlier process took with it, and which has an end."""
 
-    def __init__(self, store: Store, queue: MemoryQueue, worker: Worker) -> None:
+    def __init__(self, store: Store, queue: MemoryQueue, worker: Worker, models: ModelMap) -> None:
         self._store = store
+        self._models = models
         self._queue = queue
         self._worker = worker
         self.wanting = queue.wanting
+        self._first = True
+        self._short: frozenset[str] = frozenset()
 
     async def recover(self) -> int:
         """Queue as many as fit, in the order of acceptance.
@@ -50,17 +54,40 @@ class MemoryRecovery:
         At the start that is what an earlier process left; later what the queue had no room for,
         what a request that broke off just then had accepted, and what could not be ended.
         """
+        # An engine that has room again may have its tasks behind thousands of another's.
+        short = self._short | self._queue.left_out
         self._queue.refill()
-        count, after = 0, ""
+        count, whole = await self._put_all(short)
+        self._short = frozenset()
+        if self._first and not whole:  # the start waits for this look: the next one sees all
+            self._short = frozenset(self._models.engines)
+            self.wanting.set()
+        self._first = False
+        return count
+
+    async def _put_all(self, short: frozenset[str]) -> tuple[int, bool]:
+        """Put tasks until the end, or until many and some of all in `short` were left out."""
+        count, after, left_out = 0, "", 0
         while ids := await self._store.read(scripts.unfinished(after, _BATCH)):
             for id in ids:
                 if self._queue.holds(id) or self._worker.runs(id):
                     continue
-                if not await self._queue.put(id):
-                    return count
-                count += 1
+                if await self._queue.put(id, await self._engine_of(id)):
+                    count += 1
+                else:
+                    left_out += 1
+            if left_out >= _MOST_LEFT_OUT and short <= self._queue.left_out:
+                return count, False
             after = ids[-1]
-        return count
+            await asyncio.sleep(0)
+        return count, True
+
+    async def _engine_of(self, id: str) -> str:
+        task = await self._store.read(scripts.get_any(id))
+        try:
+            return self._models.find(task.submit if task else Submit()).engine.name
+        except UnknownModel:  # its worker will say so
+            return self._models.engines[0]
 
 
 class PostgresRecovery:

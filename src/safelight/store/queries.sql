@@ -54,19 +54,35 @@ values (:owner, :token, :digest, :task_id)
 on conflict (owner, token) do nothing
 returning task_id;
 
--- name: claim_task(id, worker, again, now)
+-- name: claim_task(id, worker, again, waits, now)
 -- Take a task for a worker. A task that a worker still held has lost that worker to a death; but
 -- not where `again` names it, which claims once more because the answer to its claim was lost.
 update tasks
-set status = case when status = 'queued' then 'running' else status end,
+set status = case when status = 'queued' and :waits = 0 then 'running' else status end,
     attempt = attempt + 1,
     deaths = deaths + case when worker is null or worker = :again then 0 else 1 end,
     worker = :worker,
-    started = coalesce(started, :now),
+    started = case when :waits = 0 then coalesce(started, :now) else started end,
     updated = :now
 where id = :id and status in ('queued', 'running', 'uploading')
 returning id, owner, dialect, status, attempt, deaths, progress, seed, credits,
           submit, artifacts, failure, created, started, finished, updated;
+
+-- name: start_task(id, attempt, now)
+-- A task that was claimed to wait elsewhere, and is being made there by now.
+update tasks
+set status = 'running', started = coalesce(started, :now), updated = :now
+where id = :id and attempt = :attempt and status = 'queued'
+returning id;
+
+-- name: remember(id, attempt, memory)
+update tasks
+set memory = :memory
+where id = :id and attempt = :attempt and status in ('queued', 'running', 'uploading')
+returning id;
+
+-- name: recall(id)
+select memory from tasks where id = :id;
 
 -- name: release_task(id, attempt, now)
 -- Give a task back unharmed, to be run again: a worker that is told to stop did not die.
@@ -77,9 +93,10 @@ returning id;
 
 -- name: set_progress(id, attempt, progress, now)
 -- Also while uploading: a task whose worker died there is made once more, and stays uploading.
+-- And while queued, of a task that waits elsewhere.
 update tasks
 set progress = :progress, updated = :now
-where id = :id and attempt = :attempt and status in ('running', 'uploading')
+where id = :id and attempt = :attempt and status in ('queued', 'running', 'uploading')
 returning id;
 
 -- name: set_uploading(id, attempt, now)
@@ -155,6 +172,26 @@ returning name;
 
 -- name: get_chore(name)
 select done from chores where name = :name;
+
+-- name: take_turns(name, now, span)
+-- Times in microseconds: from when on the turns are that were taken, plus `span`.
+insert into turns (name, next) values (:name, cast(:now as bigint) + :span)
+on conflict (name) do update
+set next = case when turns.next > :now then turns.next else :now end + :span
+returning next;
+
+-- name: keep_provider_key(name, secret, created)!
+insert into provider_keys (name, secret, created) values (:name, :secret, :created)
+on conflict (name) do update set secret = excluded.secret, created = excluded.created;
+
+-- name: get_provider_key(name)
+select secret from provider_keys where name = :name;
+
+-- name: list_provider_keys()
+select name, created from provider_keys order by name;
+
+-- name: remove_provider_key(name)
+delete from provider_keys where name = :name returning name;
 
 -- name: add_key(id, name, lookup, secret, created)!
 insert into keys (id, name, lookup, secret, created)

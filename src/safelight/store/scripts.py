@@ -88,6 +88,7 @@ class DifferentBody(Exception):
 _submit = msgspec.json.Decoder(Submit)
 _artifacts = msgspec.json.Decoder(tuple[Artifact, ...])
 _failure = msgspec.json.Decoder(Failure)
+_memory = msgspec.json.Decoder(dict[str, Any])
 _text = msgspec.json.Encoder()
 
 _STATUSES = {status.value: status for status in Status}
@@ -227,18 +228,48 @@ def find(owner: str, asked: List, oldest: int) -> Script[Page]:
     )
 
 
-def claim(id: str, worker: str, now: int, again: bool = False) -> Script[Task | None]:
+def claim(
+    id: str, worker: str, now: int, again: bool = False, waits: bool = False
+) -> Script[Task | None]:
     """Take the task for a worker; None where it is at its end, or gone.
 
-    `again` says that this worker asks once more, because it got no answer the first time.
+    `again` says that this worker asks once more, because it got no answer the first time; `waits`
+    that the task is to wait elsewhere, and is no further than before until `start`.
     """
     named = {"id": id, "worker": worker, "again": worker if again else "", "now": now}
-    rows = yield Query("claim_task", named)
+    rows = yield Query("claim_task", {**named, "waits": int(waits)})
     if not rows:
         return None
     task = read_task(rows[0])
-    yield _event(id, now, Status.RUNNING, task.attempt)
+    yield _event(id, now, task.status if waits else Status.RUNNING, task.attempt)
     return task
+
+
+def start(id: str, attempt: int, now: int) -> Script[bool]:
+    """Say that a task which waited elsewhere is being made; False where it was so already."""
+    rows = yield Query("start_task", {"id": id, "attempt": attempt, "now": now})
+    if rows:
+        yield _event(id, now, Status.RUNNING, attempt)
+    return bool(rows)
+
+
+def remember(id: str, attempt: int, memory: dict[str, Any]) -> Script[bool]:
+    """Write what the engine must know if the task is run again; False where it is not ours."""
+    text = _text.encode(memory).decode()
+    rows = yield Query("remember", {"id": id, "attempt": attempt, "memory": text})
+    return bool(rows)
+
+
+def recall(id: str) -> Script[dict[str, Any]]:
+    """What was remembered of the task; empty where that is nothing."""
+    rows = yield Query("recall", {"id": id})
+    return _memory.decode(rows[0][0]) if rows and rows[0][0] else {}
+
+
+def take_turns(name: str, now: int, span: int) -> Script[int]:
+    """Take turns that last `span` together; when the first of them is. Microseconds."""
+    rows = yield Query("take_turns", {"name": name, "now": now, "span": span})
+    return int(rows[0][0]) - span
 
 
 def release(id: str, attempt: int, now: int) -> Script[bool]:
@@ -440,4 +471,30 @@ def revoke_key(id: str, now: int) -> Script[bool]:
     rows = yield Query("revoke_key", {"id": id, "now": now})
     if rows:
         yield Tell(KEYS, id)
+    return bool(rows)
+
+
+# ----------------------------------------------------------------------- keys at other services
+
+
+def keep_provider_key(name: str, secret: str, now: int) -> Script[None]:
+    """Keep a key of ours at another service, encrypted, in the place of one of the same name."""
+    yield Query("keep_provider_key", {"name": name, "secret": secret, "created": now})
+
+
+def get_provider_key(name: str) -> Script[str | None]:
+    """A kept key, encrypted."""
+    rows = yield Query("get_provider_key", {"name": name})
+    return rows[0][0] if rows else None
+
+
+def list_provider_keys() -> Script[tuple[tuple[str, int], ...]]:
+    """The names of the kept keys, and when each was kept."""
+    rows = yield Query("list_provider_keys", {})
+    return tuple((row[0], row[1]) for row in rows)
+
+
+def remove_provider_key(name: str) -> Script[bool]:
+    """Remove a kept key; False where there is none of that name."""
+    rows = yield Query("remove_provider_key", {"name": name})
     return bool(rows)

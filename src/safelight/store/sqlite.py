@@ -52,7 +52,7 @@ class SQLiteStore:
         path: Path,
         reader: apsw.Connection,
         writer: apsw.Connection,
-        enqueue: Callable[[str], Awaitable[object]] | None = None,
+        enqueue: Callable[[str, str, int], Awaitable[object]] | None = None,
     ) -> None:
         self._path = path
         self._enqueue = enqueue
@@ -71,11 +71,11 @@ class SQLiteStore:
 
     @classmethod
     def open(
-        cls, path: Path, enqueue: Callable[[str], Awaitable[object]] | None = None
+        cls, path: Path, enqueue: Callable[[str, str, int], Awaitable[object]] | None = None
     ) -> SQLiteStore:
         """Open the database at `path`, made and migrated where need be. Raises `SchemaTooNew`.
 
-        `enqueue` is given the ids of tasks to be run, once they are written.
+        `enqueue` is given the tasks to be run (id, engine, priority), once they are written.
         """
         writer = connect(path)
         try:
@@ -145,7 +145,7 @@ class SQLiteStore:
         result = cast(_T, await future)
         if self._enqueue is not None:
             for asked in write.enqueued:
-                await self._enqueue(asked.task_id)
+                await self._enqueue(*asked)
         return result
 
     def listen(self, topic: str, heard: Callable[[str], None]) -> None:

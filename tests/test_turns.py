@@ -1,0 +1,132 @@
+"""Turns to ask another service: how many a second, whose is first, and who waits how long."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+
+import pytest
+
+from doubles import OpenStores
+from safelight.store import Store, StoreUnavailable, scripts
+from safelight.turns import Turns
+
+SOON = 1.5  # seconds: time for a few writes on a busy machine
+
+
+async def ask(turns: Turns, times: list[float], per_second: float, service: str = "kie") -> None:
+    await turns.take(service, per_second)
+    times.append(time.time())
+
+
+async def taken(store: Store, service: str = "kie") -> int:
+    """From when on turns are free, in microseconds."""
+    return await store.write(scripts.take_turns(service, 0, 0))
+
+
+async def test_all_processes_together_keep_the_rate(open_stores: OpenStores) -> None:
+    several = [Turns(await open_stores()) for _ in range(2)]
+    times: list[float] = []
+    began = time.time()
+
+    await asyncio.gather(*(ask(several[n % 2], times, 50) for n in range(60)))
+
+    # No turn is taken early, so that after the n-th at least n - 1 intervals have passed.
+    assert all(at >= began + n / 50 - 0.002 for n, at in enumerate(sorted(times)))
+    assert time.time() - began < 59 / 50 + SOON  # and hardly any is left unused
+
+
+async def test_a_process_that_waits_for_many_turns_does_not_write_for_each(
+    open_stores: OpenStores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = await open_stores()
+    write, writes = type(store).write, Counter[str]()
+
+    async def counted(self: object, script: object) -> object:
+        writes[getattr(script, "__name__", "")] += 1
+        return await write(self, script)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(type(store), "write", counted)
+    turns, times = Turns(store), list[float]()
+
+    await asyncio.gather(*(ask(turns, times, 200) for _ in range(100)))
+
+    assert writes["take_turns"] <= 3
+
+
+async def test_no_more_turns_are_taken_than_are_waited_for(open_stores: OpenStores) -> None:
+    store = await open_stores()
+    turns, times = Turns(store), list[float]()
+
+    await asyncio.gather(*(ask(turns, times, 10) for _ in range(3)))
+
+    assert await taken(store) / 1e6 <= max(times) + 0.1 + 0.001
+
+
+async def test_the_first_to_come_is_the_first_served(open_stores: OpenStores) -> None:
+    turns, order = Turns(await open_stores()), list[int]()
+
+    async def one(n: int) -> None:
+        await turns.take("kie", 100)
+        order.append(n)
+
+    async with asyncio.TaskGroup() as group:
+        for n in range(20):
+            group.create_task(one(n))
+            await asyncio.sleep(0)
+
+    assert order == list(range(20))
+
+
+async def test_a_turn_of_an_idle_service_is_now(open_stores: OpenStores) -> None:
+    turns = Turns(await open_stores())
+    for service in ("kie", "azure"):  # once in an hour each
+        began = time.monotonic()
+        await turns.take(service, 1 / 3600)
+        assert time.monotonic() - began < SOON
+
+
+async def test_nobody_sleeps_longer_than_to_the_turn(open_stores: OpenStores) -> None:
+    store = await open_stores()
+    turns, times = Turns(store), list[float]()
+    began = time.time()
+    # Another process has taken what is left of this half second.
+    await store.write(scripts.take_turns("kie", int(began * 1e6), 500_000))
+
+    await ask(turns, times, 0.01)
+
+    assert began + 0.5 - 0.002 <= times[0] < began + 0.5 + SOON
+
+
+async def test_who_goes_away_holds_nobody_up(open_stores: OpenStores) -> None:
+    turns, times = Turns(await open_stores()), list[float]()
+    await turns.take("kie", 5)
+    began = time.time()
+    waiting = [asyncio.create_task(ask(turns, times, 5)) for _ in range(4)]
+    await asyncio.sleep(0.02)
+    for one in waiting[:3]:
+        one.cancel()
+    await asyncio.wait(waiting)
+
+    assert len(times) == 1
+    assert times[0] < began + 4 / 5 + SOON
+
+
+async def test_a_database_that_is_away_is_told_and_holds_up_nobody_after(
+    open_stores: OpenStores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = await open_stores()
+    turns = Turns(store)
+
+    async def away(self: object, script: object) -> object:
+        raise StoreUnavailable("away")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(type(store), "write", away)
+        for _ in range(2):
+            with pytest.raises(StoreUnavailable):
+                await turns.take("kie", 10)
+
+    async with asyncio.timeout(5):
+        await turns.take("kie", 10)
