@@ -1,0 +1,439 @@
+"""The engine `openai`: a synchronous image API of that kind, behind the asynchronous five.
+
+The rule for whoever edits it: such an API gives its answer once, to a request that may take
+minutes, and knows no id to ask for it again. So a request is made once, it is waited for while this
+process is told to stop, and where its answer was lost that is what the task says.
+See docs/engines/openai.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import random
+import re
+import time
+from collections.abc import AsyncGenerator, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from safelight.engines import (
+    Errand,
+    Event,
+    Failed,
+    File,
+    Given,
+    Job,
+    Log,
+    Remember,
+    Started,
+    Traits,
+)
+from safelight.engines._paid import see_through
+from safelight.errors import InvalidValue, MissingParameter, Unsupported
+from safelight.media_types import media_type_of, suffix_of
+from safelight.sizes import pixels
+from safelight.task import FailureCode, Kind, ModelCard, Role, Submit
+
+if TYPE_CHECKING:
+    import openai
+
+_CARD = ModelCard(
+    name="openai",
+    kind=Kind.IMAGE,
+    description="Makes and edits pictures through an API of OpenAI's kind.",
+    max_sources=16,
+)
+_URL = "https://api.openai.com/v1"
+_SIZES = ("1024x1024", "1536x1024", "1024x1536")  # of the gpt-image models
+_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
+_CONNECT_SECONDS = 30.0
+_FETCH_TRIES = 5
+# What a request that was never sent raises below the library's own exception.
+_UNSENT = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol"})
+# After these it has certainly not accepted a request, and may accept it later.
+_REFUSED_FOR_NOW = frozenset({408, 409, 425, 429, 503, 521, 523})
+# Words of codes and types. Messages are no guide to quotas: that of a mere rate limit speaks of
+# billing too.
+_QUOTA = ("insufficient_quota", "billing")
+_POLICY = ("moderation", "content_policy", "content_filter", "contentfilter", "safety")
+_POLICY_SENTENCES = ("safety system", "content policy", "content_policy", "content management")
+
+_Size = Annotated[str, Field(pattern=r"^[1-9][0-9]*x[1-9][0-9]*$")]
+
+
+class Options(BaseModel):
+    """The options of a model that runs behind such an API."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: str = Field(default=_URL, pattern=r"^https?://[^\s/]")  # of the API
+    model: str | None = None  # its name there, when it is another
+    key: str = "env:OPENAI_API_KEY"  # a kept key's name, or env:VARIABLE
+    concurrency: int = Field(default=20, ge=1)  # requests that are under way at once, here
+    per_second: float = Field(default=5, gt=0)  # requests, of all workers together
+    timeout: float = Field(default=900, gt=0)  # seconds that an answer may take
+    deadline: float = Field(default=3600, gt=0)  # seconds that a task waits to be taken at all
+    sizes: tuple[_Size, ...] = _SIZES  # that it makes; none: whatever is asked for
+    # Fields that it has no words for, and that do not matter.
+    ignore: tuple[Literal["negative", "seed", "quality", "format"], ...] = ()
+    extra: dict[str, Any] = Field(default_factory=dict)  # further parameters of each request
+
+    @field_validator("extra")
+    @classmethod
+    def _check_extra(cls, extra: dict[str, Any]) -> dict[str, Any]:
+        if "stream" in extra:
+            raise ValueError("stream: answers are taken whole")
+        return extra
+
+
+class _Order(NamedTuple):
+    """A task, and whom it is put to."""
+
+    client: openai.AsyncOpenAI
+    job: Errand
+    options: Options
+
+
+class OpenAI:
+    """Makes pictures through such APIs. One for all of them: each model's options say which."""
+
+    name = "openai"
+    models = (_CARD,)
+
+    def __init__(self, concurrency: int) -> None:
+        self.traits = Traits(waits=True, concurrency=concurrency)
+        self._clients: dict[tuple[str, str, float], openai.AsyncOpenAI] = {}
+        self._places: dict[tuple[str, str], asyncio.Semaphore] = {}
+
+    def check(self, submit: Submit, options: Mapping[str, Any]) -> None:
+        """Raise the `BadRequest` that names what such an API has no words for."""
+        chosen = read_options(options)
+        given = {
+            "kind": submit.kind is not Kind.IMAGE,
+            "operations": bool(submit.operations),
+            "negative": bool(submit.negative) and "negative" not in chosen.ignore,
+            "seed": submit.seed is not None and "seed" not in chosen.ignore,
+        }
+        for parameter, said in given.items():
+            if said:
+                raise Unsupported(f"{parameter}: this model cannot be told so", parameter=parameter)
+        if not submit.prompt:
+            raise MissingParameter("A prompt is missing.", parameter="prompt")
+        _check_sources(submit)
+        _size(submit, chosen)
+
+    def check_options(self, options: Mapping[str, Any]) -> None:
+        """Raise `ValueError` where they are none."""
+        read_options(options)
+
+    def prepare(self) -> None:
+        """Raise `ModuleNotFoundError` where the library is not installed."""
+        try:
+            import_module("openai")  # now: it takes seconds, for which all tasks would stand still
+        except ModuleNotFoundError:
+            sentence = 'it needs a library: pip install "safelight[openai]"'
+            raise ModuleNotFoundError(sentence) from None
+
+    async def run(self, job: Job) -> AsyncGenerator[Event]:
+        """Ask once, wait for the answer whatever happens here, and keep the pictures."""
+        assert isinstance(job, Errand)  # as its traits say
+        options = read_options(job.options)
+        if "asking" in job.memory:
+            raise _unknown(job, options, "the worker ended before it had the answer")
+        order = _Order(self._client(options, await job.secret(options.key)), job, options)
+        async with self._place(options):
+            began, pause, files = time.time(), _PAUSE, None
+            while files is None:
+                await job.take_turn(f"openai {options.url}", options.per_second)
+                yield Started()
+                yield Remember(memory={"asking": time.time()}, stopped={})
+                answer = await see_through(_make(order), job.ended)
+                try:
+                    files = answer.value
+                except Exception as problem:
+                    wait = _weigh(problem, order, time.time() - began, pause)
+                    yield Remember(memory={})  # it was certainly not accepted
+                    if answer.cancelled:
+                        raise asyncio.CancelledError from None
+                    yield Log(text=f"{_said(problem, order)}; again in {wait:.0f} s")
+                    await asyncio.sleep(wait)
+                    pause = min(_LONGEST_PAUSE, pause * 2)
+        for file in files:
+            yield file
+
+    async def close(self) -> None:
+        """Close the connections."""
+        for client in self._clients.values():
+            await client.close()
+        self._clients.clear()
+
+    def _client(self, options: Options, key: str) -> openai.AsyncOpenAI:
+        import openai
+
+        name = (options.url, key, options.timeout)
+        if name not in self._clients:
+            connect = min(_CONNECT_SECONDS, options.timeout)
+            self._clients[name] = openai.AsyncOpenAI(
+                base_url=options.url,
+                api_key=key,
+                timeout=openai.Timeout(options.timeout, connect=connect),
+                max_retries=0,
+                # Else an old connection that ends just now looks like an answer that was lost.
+                default_headers={"Connection": "close"},
+            )
+        return self._clients[name]
+
+    def _place(self, options: Options) -> asyncio.Semaphore:
+        name = (options.url, options.key)
+        return self._places.setdefault(name, asyncio.Semaphore(options.concurrency))
+
+
+def _check_sources(submit: Submit) -> None:
+    roles = [source.role for source in submit.sources]
+    if other := sorted({*roles} - {Role.IMAGE, Role.MASK}):
+        raise Unsupported(f"sources: this model takes no {other[0]}", parameter="sources")
+    if roles.count(Role.MASK) > 1:
+        raise InvalidValue("sources: there is more than one mask", parameter="sources")
+    if Role.MASK in roles and Role.IMAGE not in roles:
+        raise InvalidValue("sources: a mask needs a picture", parameter="sources")
+
+
+# ------------------------------------------------------------------------------------ the question
+
+
+async def _make(order: _Order) -> list[File]:
+    """Ask, and save the pictures of the answer in the job's folder."""
+    answer = await _ask(order)
+    pictures = await _pictures(order, answer)
+    return [
+        await asyncio.to_thread(_save, order.job.folder, number, picture)
+        for number, picture in enumerate(pictures)
+    ]
+
+
+async def _ask(order: _Order) -> Any:
+    words = await asyncio.to_thread(_words, order.job, order.options)
+    files = await asyncio.to_thread(_files, order.job)
+    # Put into the body as they are: the library may know no parameters of these names.
+    extra = order.options.extra or None
+    if not files:
+        return await order.client.images.generate(**words, extra_body=extra)
+    return await order.client.images.edit(**files, **words, extra_body=extra)
+
+
+def _files(job: Errand) -> dict[str, Any]:
+    """The pictures to send, by the names of that API."""
+    images = [_file(given) for given in job.sources if given.role is not Role.MASK]
+    masks = [_file(given) for given in job.sources if given.role is Role.MASK]
+    found: dict[str, Any] = {"mask": masks[0]} if masks else {}
+    if images:
+        found["image"] = images if len(images) > 1 else images[0]
+    return found
+
+
+def _file(given: Given) -> tuple[str, bytes, str]:
+    name = f"{given.path.name}{suffix_of(given.media_type)}"
+    return name, given.path.read_bytes(), given.media_type
+
+
+def _words(job: Errand, options: Options) -> dict[str, Any]:
+    """What is asked for, in that API's words."""
+    submit = job.submit
+    words: dict[str, Any] = {"prompt": submit.prompt, "model": options.model or submit.model}
+    if submit.count > 1:
+        words["n"] = submit.count
+    if size := _size(submit, options, _first_size(job)):
+        words["size"] = size
+    if submit.quality and "quality" not in options.ignore:
+        words["quality"] = submit.quality
+    if submit.format and "format" not in options.ignore:
+        words["output_format"] = submit.format
+    return words
+
+
+def _first_size(job: Errand) -> tuple[int, int] | None:
+    """The size of the first picture, which `auto` follows; None where it is not to be had."""
+    from PIL import Image
+
+    if job.submit.ratio != "auto":
+        return None
+    for given in job.sources:
+        if given.role is Role.IMAGE:
+            with contextlib.suppress(Exception), Image.open(given.path) as picture:
+                return picture.size
+    return None
+
+
+def _size(submit: Submit, options: Options, source: tuple[int, int] | None = None) -> str | None:
+    """The size to ask for: of those that it makes, the one of the nearest proportions.
+
+    Raises `InvalidValue`.
+    """
+    if not (submit.width or submit.ratio or submit.resolution):
+        return None
+    width, height = pixels(submit, source)
+    if not options.sizes:
+        return f"{width}x{height}"
+    return min(options.sizes, key=lambda size: _far(size, width / height))
+
+
+def _far(size: str, ratio: float) -> float:
+    width, _, height = size.partition("x")
+    own = int(width) / int(height)
+    return max(own / ratio, ratio / own)
+
+
+# -------------------------------------------------------------------------------------- the answer
+
+
+async def _pictures(order: _Order, answer: Any) -> list[bytes]:
+    """The pictures of an answer, which has them in itself or says where they are."""
+    found = []
+    for item in getattr(answer, "data", None) or ():
+        if text := getattr(item, "b64_json", None):
+            found.append(await asyncio.to_thread(_decode, text))
+        elif url := getattr(item, "url", None):
+            found.append(await _fetch(url))
+    if not found:
+        raise Failed(FailureCode.PROVIDER_ERROR, f"{order.options.url} answered without a picture")
+    return found
+
+
+def _decode(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError:
+        raise _no_picture() from None
+
+
+async def _fetch(url: str) -> bytes:
+    import httpx
+
+    # Without the key: the address may lead to somebody else's storage.
+    async with httpx.AsyncClient(timeout=60, follow_redirects=True) as plain:
+        for tries in range(_FETCH_TRIES):
+            if tries:
+                await asyncio.sleep(2.0 ** (tries - 1))
+            try:
+                got = await plain.get(url)
+            except httpx.UnsupportedProtocol:
+                break
+            except httpx.HTTPError:
+                continue
+            except Exception:  # whatever an address that is none makes them raise
+                break
+            if got.status_code == 200:
+                return got.content
+    raise Failed(
+        FailureCode.PROVIDER_ERROR,
+        f"Made, but not to be fetched from {url.partition('?')[0][:200]}",
+    )
+
+
+def _save(folder: Path, number: int, data: bytes) -> File:
+    from PIL import Image
+
+    media_type = media_type_of(data[:32])
+    path = folder / f"made-{number}{suffix_of(media_type)}"
+    path.write_bytes(data)
+    try:
+        with Image.open(path) as picture:
+            width, height = picture.size
+    except Exception:  # whatever a broken file makes Pillow's readers raise
+        raise _no_picture() from None
+    return File(path=path, media_type=media_type, width=width, height=height)
+
+
+def _no_picture() -> Failed:
+    return Failed(FailureCode.PROVIDER_ERROR, "The answer held a picture that is none")
+
+
+# --------------------------------------------------------------------------------------- mistakes
+
+
+def _weigh(problem: Exception, order: _Order, waited: float, pause: float) -> float:
+    """How long to wait before asking again; raises `Failed` where there is no asking again."""
+    import openai
+
+    if isinstance(problem, openai.APIStatusError):
+        _weigh_status(problem, order)
+    elif isinstance(problem, openai.APIConnectionError):
+        if not _unsent(problem):
+            raise _unknown(order.job, order.options, _said(problem, order)) from None
+    elif isinstance(problem, openai.APIError | ValueError):  # 200, and no JSON
+        raise _unknown(order.job, order.options, "its answer is not to be read") from None
+    else:
+        raise problem
+    wait = (_retry_after(problem) or pause) * random.uniform(1.0, 1.2)  # noqa: S311 - a pause
+    if waited + wait > order.options.deadline:
+        sentence = f"It was not taken for {waited:.0f} s: {_said(problem, order)}"
+        raise Failed(FailureCode.TIMEOUT, sentence) from None
+    return wait
+
+
+def _weigh_status(problem: openai.APIStatusError, order: _Order) -> None:
+    """Return where asking again makes sense. Raises `Failed`."""
+    status, code, said = problem.status_code, problem.code or None, _said(problem, order)
+    words = f"{code} {problem.type}".lower()
+    if status == 402 or any(word in words for word in _QUOTA):
+        raise Failed(FailureCode.INSUFFICIENT_CREDITS, said, code) from None
+    if status in _REFUSED_FOR_NOW:
+        return
+    if status >= 500 and status != 501:
+        raise _unknown(order.job, order.options, said) from None
+    if status == 401:  # some repeat the key that they do not take
+        sentence = f"{order.options.url} does not take the key of this server"
+        raise Failed(FailureCode.PROVIDER_ERROR, sentence, code or "401") from None
+    if any(word in words for word in _POLICY) or any(
+        sentence in said.lower() for sentence in _POLICY_SENTENCES
+    ):
+        raise Failed(FailureCode.CONTENT_POLICY, said, code) from None
+    if status in (400, 404, 413, 422):
+        raise Failed(FailureCode.INVALID_INPUT, said, code) from None
+    raise Failed(FailureCode.PROVIDER_ERROR, said, code or str(status)) from None
+
+
+def _unsent(problem: Exception) -> bool:
+    return type(problem.__cause__).__name__ in _UNSENT
+
+
+def _retry_after(problem: Exception) -> float | None:
+    """The seconds that the answer asks for; None where it does not, or by a date."""
+    response = getattr(problem, "response", None)
+    said = response.headers.get("retry-after", "") if response is not None else ""
+    return float(said) if re.fullmatch(r"[0-9]{1,9}(\.[0-9]+)?", said) else None
+
+
+def _said(problem: Exception, order: _Order) -> str:
+    """What the API said in its own words, without our key."""
+    body = getattr(problem, "body", None)
+    message = body.get("message") if isinstance(body, dict) else None
+    text = str(message or getattr(problem, "message", "") or problem)
+    return text.replace(order.client.api_key, "(the key)")[:300]
+
+
+def _unknown(job: Errand, options: Options, why: str) -> Failed:
+    return Failed(
+        FailureCode.SUBMISSION_UNKNOWN,
+        f"{options.url} may have made this, and may charge for it: {why}. It was asked once, for "
+        f"task {job.task.id}, and is not asked again by itself",
+    )
+
+
+def read_options(options: Mapping[str, Any]) -> Options:
+    """The options of a model. Raises `ValueError`."""
+    known = {name: value for name, value in options.items() if name != "time_limit"}
+    try:
+        return Options(**known)
+    except ValidationError as problem:
+        raise ValueError(str(problem)) from None
+
+
+def build(settings: Mapping[str, Any]) -> OpenAI:
+    """The engine. Its setting `concurrency`: how many tasks wait in one process at most."""
+    return OpenAI(int(settings.get("concurrency", 200)))
