@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageDraw
 
 from safelight.engines import Failed, File, Given, Job, Progress, build, found
-from safelight.engines._retouch.steps import OPERATIONS, Choice, plan
+from safelight.engines._retouch.options import Choice
+from safelight.engines._retouch.steps import OPERATIONS, plan
+from safelight.engines._retouch.weights import Weights, find
 from safelight.engines.enhance import Enhance, process
 from safelight.errors import (
     BadRequest,
@@ -31,6 +33,13 @@ from safelight.errors import (
 from safelight.task import FailureCode, Kind, Operation, Role, Source, Status, Submit, Task
 
 Run = Callable[..., Image.Image]
+# What each operation needs to be asked for at all.
+NEEDED: dict[str, dict[str, Any]] = {
+    "sharp_enhance": {"intensity": 0.5},
+    "image_erase_logo": {"image_area_boxes": [{"bounding_box": [0.3, 0.2, 0.6, 0.7]}]},
+    "ai_expansion": {"aspect_ratio": "1:1"},
+}
+PLAIN = sorted(OPERATIONS.keys() - {"encode", "ai_cutout"})  # done with Pillow and NumPy alone
 SOURCE = (Source(url="https://example.com/picture.png"),)
 
 
@@ -286,6 +295,133 @@ def test_pad_leaves_a_clear_picture_clear_around(run: Run) -> None:
     assert padded.getpixel((45, 45)) == (255, 0, 0, 128)
 
 
+def unlike(picture: Image.Image, original: Image.Image) -> NDArray[np.bool_]:
+    """Where two pictures differ in any channel."""
+    differs: NDArray[np.bool_] = (numbers(picture) != numbers(original)).any(axis=2)
+    return differs
+
+
+def marked(picture: Image.Image) -> Image.Image:
+    """A picture with a mark over its middle: letters, in white on black."""
+    result = picture.copy()
+    pen = ImageDraw.Draw(result)
+    for across in range(72, 120, 12):
+        pen.line([(across, 50), (across, 68)], fill="white", width=3)
+        pen.line([(across, 50), (across + 8, 60)], fill="white", width=3)
+    return result
+
+
+MARK = (66, 46, 134, 74)
+
+
+@pytest.mark.parametrize("kind", ["logo", "text"])
+@pytest.mark.parametrize("strength", ["low", "mid", "high"])
+def test_what_is_erased_is_gone_and_the_rest_untouched(run: Run, strength: str, kind: str) -> None:
+    area = {"type": kind, "area_coord_set": list(MARK)}
+    options = {"image_area_boxes": [area], "erase_strength": strength}
+    after = run(marked(scene()), "image_erase_logo", **options)
+    outside = np.ones((128, 192), bool)
+    outside[MARK[1] : MARK[3], MARK[0] : MARK[2]] = False
+    assert not unlike(after, marked(scene()))[outside].any()
+    assert (
+        psnr(after.crop(MARK), scene().crop(MARK))
+        > psnr(marked(scene()).crop(MARK), scene().crop(MARK)) + 4
+    )
+
+
+@pytest.mark.parametrize(
+    ("area", "box"),
+    [
+        ({"bounding_box": [0.25, 0.25, 0.5, 0.75]}, (48, 32, 96, 96)),
+        ({"bounding_box": [48, 32, 96, 96]}, (48, 32, 96, 96)),
+        ({"bounding_box": [0.25, 0.25, 0.5, 0.75], "bounding_box_unit_type": 1}, (48, 32, 96, 96)),
+        ({"bounding_box": [0, 0, 1, 1], "bounding_box_unit_type": 2}, (0, 0, 1, 1)),
+        ({"bounding_box": [0, 0, 9, 9], "area_coord_set": [10, 12, 14, 16]}, (10, 12, 14, 16)),
+        ({"area_coord_set": [180, 120, 400, 400]}, (180, 120, 192, 128)),
+        ({"area_coord_set": [300, 300, 400, 400]}, None),
+    ],
+)
+def test_areas_in_pixels_and_in_shares(
+    run: Run, area: dict[str, Any], box: tuple[int, int, int, int] | None
+) -> None:
+    grainy = noisy(scene(), 20)
+    changed = unlike(run(grainy, "image_erase_logo", image_area_boxes=[area]), grainy)
+    expected = np.zeros_like(changed)
+    if box:
+        expected[box[1] : box[3], box[0] : box[2]] = True
+        assert changed[expected].mean() > 0.8
+    assert not changed[~expected].any()
+
+
+def test_a_picture_that_is_erased_as_a_whole_stays_a_picture(run: Run) -> None:
+    whole = [{"bounding_box": [0, 0, 1, 1]}]
+    assert run(scene(), "image_erase_logo", image_area_boxes=whole).size == (192, 128)
+
+
+@pytest.mark.parametrize(
+    ("options", "size", "place"),
+    [
+        ({"aspect_ratio": "1:1"}, (192, 192), (0, 32)),
+        ({"aspect_ratio": "2:1"}, (256, 128), (32, 0)),
+        ({"aspect_ratio": "3:2"}, (192, 128), (0, 0)),
+        ({"width": 300, "height": 200}, (300, 200), (54, 36)),
+        ({"width": 300}, (300, 128), (54, 0)),
+        ({"aspect_ratio": "1:1", "width": 200, "height": 300}, (200, 300), (4, 86)),
+    ],
+)
+def test_expansion_leaves_the_picture_as_it_is(
+    run: Run, options: dict[str, Any], size: tuple[int, int], place: tuple[int, int]
+) -> None:
+    after = run(scene(), "ai_expansion", **options)
+    assert after.size == size
+    left, top = place
+    inside = after.crop((left, top, left + 192, top + 128))
+    assert not unlike(inside, scene()).any()
+    assert numbers(after).std() < numbers(scene()).std() * 1.3  # the ground is of the picture
+
+
+def test_expansion_to_less_makes_the_picture_smaller(run: Run) -> None:
+    after = run(scene(), "ai_expansion", width=96, height=96)
+    assert after.size == (96, 96)
+    small = scene().resize((96, 64), Image.Resampling.LANCZOS)
+    assert psnr(after.crop((0, 16, 96, 80)), small) > 40
+
+
+@pytest.mark.parametrize("size", [2, 3, 4])
+def test_super_resolution_by_more_than_two(run: Run, size: int) -> None:
+    assert run(scene(48, 32), "super_resolution", size=size).size == (48 * size, 32 * size)
+
+
+# --- what the rule of a model adds ---
+
+
+def test_a_rule_may_name_the_operations(tmp_path: Path) -> None:
+    scene().save(tmp_path / "source.png")
+    rule = {"operations": [{"name": "super_resolution", "size": 4}, {"name": "sharp_enhance"}]}
+    Enhance().check(submit(), rule)
+    file = result(a_job(tmp_path, tmp_path / "source.png", options=rule))
+    assert (file.width, file.height) == (768, 512)
+    own = Operation(name="super_resolution", options={"size": 2})
+    assert result(a_job(tmp_path, tmp_path / "source.png", own, options=rule)).width == 384
+
+
+@pytest.mark.parametrize(
+    ("operations", "parameter"),
+    [
+        ("super_resolution", "model"),
+        (["super_resolution"], "model"),
+        ([{"size": 4}], "model"),
+        ([{"name": "magic"}], "magic"),
+        ([{"name": "super_resolution", "size": 9}], "super_resolution.size"),
+        ([{"name": "ai_cutout"}], "ai_cutout"),
+    ],
+)
+def test_a_rule_that_cannot_be_met_is_told(operations: Any, parameter: str) -> None:
+    with pytest.raises(BadRequest) as told:
+        Enhance().check(submit(), {"operations": operations})
+    assert told.value.parameter == parameter
+
+
 # --- encoding, and what the source may be ---
 
 
@@ -297,6 +433,7 @@ def test_pad_leaves_a_clear_picture_clear_around(run: Run) -> None:
         ("PNG", "PNG", "image/png"),
         ("WebP", "WEBP", "image/webp"),
         ("BMP", "BMP", "image/bmp"),
+        ("avif", "AVIF", "image/avif"),
     ],
 )
 def test_every_format_reads_back_as_itself(
@@ -310,7 +447,7 @@ def test_every_format_reads_back_as_itself(
     assert psnr(opened(file.path), scene()) > 33
 
 
-@pytest.mark.parametrize("form", ["jpeg", "webp"])
+@pytest.mark.parametrize("form", ["jpeg", "webp", "avif"])
 def test_quality_is_paid_in_bytes(tmp_path: Path, form: str) -> None:
     scene().save(tmp_path / "source.png")
     lengths = []
@@ -326,6 +463,7 @@ def test_quality_is_paid_in_bytes(tmp_path: Path, form: str) -> None:
         ("JPEG", "image/jpeg"),
         ("PNG", "image/png"),
         ("WEBP", "image/webp"),
+        ("AVIF", "image/avif"),
         ("BMP", "image/bmp"),
         ("GIF", "image/png"),
         ("TIFF", "image/png"),
@@ -371,27 +509,25 @@ def clear_scene() -> Image.Image:
     return picture
 
 
-@pytest.mark.parametrize("name", sorted(OPERATIONS.keys() - {"encode"}))
+@pytest.mark.parametrize("name", PLAIN)
 def test_alpha_survives_every_operation(run: Run, name: str) -> None:
-    sharp = {"intensity": 0.5} if name == "sharp_enhance" else {}
-    after = run(clear_scene(), name, **sharp)
+    after = run(clear_scene(), name, **NEEDED.get(name, {}))
     assert after.mode == "RGBA"
     alpha = np.asarray(after.getchannel("A")).astype(float)
-    assert alpha[:, 0].max() < 3 < 252 < alpha[:, -1].min()
+    middle = alpha[alpha.shape[0] // 2]
+    assert middle[0] < 3 < 252 < middle[-1]
 
 
-@pytest.mark.parametrize("name", sorted(OPERATIONS.keys() - {"encode"}))
+@pytest.mark.parametrize("name", PLAIN)
 @pytest.mark.parametrize("size", [(1, 1), (3, 2), (9, 1)])
 def test_the_smallest_pictures(run: Run, name: str, size: tuple[int, int]) -> None:
-    sharp = {"intensity": 0.5} if name == "sharp_enhance" else {}
-    after = run(Image.new("RGB", size, (20, 30, 40)), name, **sharp)
+    after = run(Image.new("RGB", size, (20, 30, 40)), name, **NEEDED.get(name, {}))
     assert after.width in (size[0], 2 * size[0])
 
 
-@pytest.mark.parametrize("name", sorted(OPERATIONS.keys() - {"encode"}))
+@pytest.mark.parametrize("name", PLAIN)
 def test_grays_stay_gray(run: Run, name: str) -> None:
-    sharp = {"intensity": 0.5} if name == "sharp_enhance" else {}
-    assert run(scene().convert("L"), name, **sharp).mode == "L"
+    assert run(scene().convert("L"), name, **NEEDED.get(name, {})).mode == "L"
 
 
 @pytest.mark.parametrize("form", ["JPEG", "BMP"])
@@ -416,7 +552,7 @@ def test_the_orientation_is_applied_and_other_metadata_dropped(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("form", ["JPEG", "TIFF", "WEBP", "PNG"])
+@pytest.mark.parametrize("form", ["JPEG", "TIFF", "WEBP", "PNG", "AVIF"])
 def test_every_orientation_in_every_format(tmp_path: Path, form: str, orientation: int) -> None:
     corner = Image.new("RGB", (32, 16), "white")
     corner.paste("black", (0, 0, 8, 8))
@@ -481,7 +617,8 @@ def a_profile() -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("form", "kept"), [("jpeg", True), ("png", True), ("webp", True), ("bmp", False)]
+    ("form", "kept"),
+    [("jpeg", True), ("png", True), ("webp", True), ("avif", True), ("bmp", False)],
 )
 def test_the_colour_profile_is_kept_where_there_is_room(
     tmp_path: Path, form: str, kept: bool
@@ -546,12 +683,13 @@ def refusal(job: Job) -> str:
     return told.value.failure.message
 
 
-@pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF"])
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "AVIF", "BMP", "GIF", "TIFF"])
 def test_truncated_files_are_refused(tmp_path: Path, form: str) -> None:
+    sentence = "not a picture" if form == "AVIF" else "broken or truncated"  # as its end is missed
     whole = io.BytesIO()
     noisy(scene(), 20).save(whole, form)
     (tmp_path / "source").write_bytes(whole.getvalue()[: len(whole.getvalue()) // 2])
-    assert "broken or truncated" in refusal(a_job(tmp_path, tmp_path / "source"))
+    assert sentence in refusal(a_job(tmp_path, tmp_path / "source"))
 
 
 @pytest.mark.parametrize("content", [b"", b"no picture", b"<svg xmlns='s'/>", b"P6 1 1 255 abc"])
@@ -565,7 +703,7 @@ def test_floating_point_pixels_are_refused(tmp_path: Path) -> None:
     assert "floating-point" in refusal(a_job(tmp_path, tmp_path / "source.tif"))
 
 
-@pytest.mark.parametrize("form", ["GIF", "WEBP", "PNG"])
+@pytest.mark.parametrize("form", ["GIF", "WEBP", "PNG", "AVIF"])
 def test_animations_are_refused(tmp_path: Path, form: str) -> None:
     frames = [scene(32, 32), scene(32, 32).rotate(90)]
     frames[0].save(tmp_path / "source", form, save_all=True, append_images=frames[1:])
@@ -626,9 +764,6 @@ def submit(*operations: tuple[str, dict[str, Any]], **fields: Any) -> Submit:
 
 UNSUPPORTED = (
     "face_enhance",
-    "image_erase_logo",
-    "ai_cutout",
-    "ai_expansion",
     "ai_poster_suite",
     "ai_storyboard",
     "understand_image",
@@ -662,7 +797,7 @@ def test_operations_it_does_not_have_are_refused(name: str) -> None:
         ("encode", "quality", True, InvalidType),
         ("super_resolution", "type", "HQ", InvalidValue),
         ("super_resolution", "type", "", InvalidValue),
-        ("super_resolution", "size", 4, InvalidValue),
+        ("super_resolution", "size", 5, InvalidValue),
         ("advanced_super_resolution", "type", "mega", InvalidValue),
         ("advanced_super_resolution", "mode", "pad", InvalidValue),
         ("advanced_super_resolution", "percent", 11, InvalidValue),
@@ -682,6 +817,17 @@ def test_operations_it_does_not_have_are_refused(name: str) -> None:
         ("image_resize", "width", 16385, InvalidValue),
         ("image_resize", "height", 1.5, InvalidValue),
         ("image_resize", "switch", "ON", UnknownParameter),
+        ("image_erase_logo", "erase_strength", "most", InvalidValue),
+        ("image_erase_logo", "watermark_type", "tiled_watermark", InvalidValue),
+        ("image_erase_logo", "detect_types", ["watermark"], Unsupported),
+        ("image_erase_logo", "image_area_boxes", {}, InvalidType),
+        ("image_erase_logo", "image_area_boxes", [{}] * 17, InvalidValue),
+        ("ai_expansion", "aspect_ratio", "wide", InvalidValue),
+        ("ai_expansion", "aspect_ratio", 2, InvalidType),
+        ("ai_expansion", "width", 2049, InvalidValue),
+        ("ai_cutout", "type", "pattern", InvalidValue),
+        ("ai_cutout", "pattern_config", {"edge_sampling_step": 5}, Unsupported),
+        ("ai_cutout", "model", "cutout-2", InvalidValue),
     ],
 )
 def test_options_that_are_not_defined_are_refused(
@@ -690,6 +836,57 @@ def test_options_that_are_not_defined_are_refused(
     with pytest.raises(fault) as told:
         Enhance().check(submit((name, {option: value})), {})
     assert told.value.parameter == f"{name}.{option}"
+
+
+@pytest.mark.parametrize(
+    ("area", "at", "fault"),
+    [
+        (7, "", InvalidType),
+        ({}, ".area_coord_set", MissingParameter),
+        ({"type": "face", "area_coord_set": [1, 2, 3, 4]}, ".type", InvalidValue),
+        ({"area_coord_set": [1, 2, 3]}, ".area_coord_set", InvalidValue),
+        ({"area_coord_set": "1234"}, ".area_coord_set", InvalidType),
+        ({"area_coord_set": [1, 2, 1, 4]}, ".area_coord_set", InvalidValue),
+        ({"area_coord_set": [1, 2, 3, 5000]}, ".area_coord_set.3", InvalidValue),
+        ({"area_coord_set": [1, 2, "3", 4]}, ".area_coord_set.2", InvalidType),
+        (
+            {"bounding_box": [1, 2, 3, 4], "bounding_box_unit_type": 1},
+            ".bounding_box",
+            InvalidValue,
+        ),
+        (
+            {"bounding_box": [0, 0, 1, 1], "bounding_box_unit_type": 3},
+            ".bounding_box_unit_type",
+            InvalidValue,
+        ),
+        ({"area_coord_set": [1, 2, 3, 4], "color": "red"}, ".color", UnknownParameter),
+    ],
+)
+def test_areas_that_cannot_be_read_are_refused(area: Any, at: str, fault: type[BadRequest]) -> None:
+    good = {"area_coord_set": [1, 2, 3, 4]}
+    with pytest.raises(fault) as told:
+        Enhance().check(submit(("image_erase_logo", {"image_area_boxes": [good, area]})), {})
+    assert told.value.parameter == f"image_erase_logo.image_area_boxes.1{at}"
+
+
+@pytest.mark.parametrize(
+    ("name", "parameter"),
+    [
+        ("image_erase_logo", "image_erase_logo.image_area_boxes"),
+        ("ai_expansion", "ai_expansion.aspect_ratio"),
+    ],
+)
+def test_operations_that_need_an_option_say_so(name: str, parameter: str) -> None:
+    with pytest.raises(MissingParameter) as told:
+        Enhance().check(submit((name, {})), {})
+    assert told.value.parameter == parameter
+
+
+def test_what_needs_the_extra_is_refused_without_it() -> None:
+    with pytest.raises(Unsupported) as told:
+        Enhance().check(submit(("ai_cutout", {})), {})
+    assert told.value.parameter == "ai_cutout"
+    Enhance(Weights(vision=True)).check(submit(("ai_cutout", {})), {})
 
 
 @pytest.mark.parametrize("mode", ["mfit", "lfit", "fill", "pad", "fixed"])
@@ -735,12 +932,16 @@ def test_what_check_lets_pass() -> None:
     engine = Enhance()
     engine.check(submit(), {})
     engine.check(submit(prompt="not read", quality="HD", width=0), {"seconds": 3})
-    engine.check(submit(*((name, {}) for name in OPERATIONS)), {})
+    engine.check(submit(*((name, NEEDED.get(name, {})) for name in [*PLAIN, "encode"])), {})
+    erase = NEEDED["image_erase_logo"] | {"watermark_type": "", "detect_types": []}
+    engine.check(submit(("image_erase_logo", erase)), {})
+    engine.check(submit(("ai_expansion", {"aspect_ratio": "", "width": 9})), {})
     engine.check(submit(("encode", {"format": None, "quality": 80.0})), {})
 
 
 def test_the_order_is_its_own() -> None:
-    asked = submit(*((name, {}) for name in reversed(list(OPERATIONS))))
+    names = reversed(list(OPERATIONS))
+    asked = submit(*((name, NEEDED.get(name, {})) for name in names))
     assert [step.name for step in plan(asked)] == list(OPERATIONS)
 
 
@@ -798,6 +999,7 @@ def test_it_is_found_and_always_built() -> None:
     assert engine is not None
     assert engine.models[0].name == "enhance"
     assert engine.models[0].max_sources == 1
+    assert find({"learned": False}) == Weights()
 
 
 def test_the_documentation_names_every_operation_option_and_word() -> None:

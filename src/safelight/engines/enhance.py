@@ -1,7 +1,8 @@
-"""The engine `enhance`: processes a picture with Pillow and NumPy, without any learned model.
+"""The engine `enhance`: processes a picture, with learned models where the extra brings them.
 
 `_retouch.steps` says what can be asked for, and in which order it is done; whatever else is asked
-is refused before the task is accepted. See docs/engines/enhance.md.
+is refused before the task is accepted. `_retouch.weights` finds what is installed; without any of
+it Pillow and NumPy do the work. See docs/engines/enhance.md.
 """
 
 from __future__ import annotations
@@ -14,14 +15,15 @@ import anyio
 
 from safelight.engines import Event, Job, Progress
 from safelight.engines._child import Children
-from safelight.engines._retouch.steps import plan
+from safelight.engines._retouch.steps import plan, ruled
+from safelight.engines._retouch.weights import Weights, find
 from safelight.errors import MissingParameter, Unsupported
 from safelight.task import Kind, ModelCard, Role, Submit
 
 CARD = ModelCard(
     name="enhance",
     kind=Kind.IMAGE,
-    description="Enlarges, denoises, corrects, sharpens, resizes and converts a picture.",
+    description="Enlarges, denoises, corrects, erases, cuts out, resizes, converts a picture.",
     max_sources=1,
     needs_source=True,
 )
@@ -30,18 +32,23 @@ _PAUSES = 10  # steps of the option `seconds`
 
 
 class Enhance:
-    """Carries out a task's operations on its one source picture. The same task, the same bytes."""
+    """Carries out a task's operations on its one source picture. The same task, the same bytes.
+
+    `weights` is what it may work with beside Pillow and NumPy.
+    """
 
     name = "enhance"
     models = (CARD,)
 
-    def __init__(self) -> None:
+    def __init__(self, weights: Weights = Weights()) -> None:  # noqa: B008 - it is frozen
+        self._weights = weights
         self._children = Children()
 
     def check(self, submit: Submit, options: Mapping[str, Any]) -> None:
-        """Raise the `BadRequest` that names what this engine cannot do. `options` change nothing.
+        """Raise the `BadRequest` that names what this engine cannot do.
 
-        A prompt is let pass unread, because some wires cannot leave it out.
+        The `operations` of `options` are done too, where the task does not ask for the same. A
+        prompt is let pass unread, because some wires cannot leave it out.
         """
         if submit.kind is not Kind.IMAGE:
             raise Unsupported("This engine processes pictures, not films.", parameter="kind")
@@ -51,7 +58,10 @@ class Enhance:
             raise MissingParameter("A picture to process is missing.", parameter="sources")
         if len(submit.sources) > 1:
             raise Unsupported("This engine takes one picture at a time.", parameter="sources")
-        plan(submit)
+        steps = plan(submit, ruled(options))
+        if not self._weights.vision and any(step.name == "ai_cutout" for step in steps):
+            text = "ai_cutout: needs the extra `enhance`, which is not installed here"
+            raise Unsupported(text, parameter="ai_cutout")
 
     async def run(self, job: Job) -> AsyncGenerator[Event]:
         """Process the source in a child process. `seconds` of `job.options` are waited before."""
@@ -61,19 +71,19 @@ class Enhance:
                 await anyio.sleep(seconds / _PAUSES)
                 done += 9
                 yield Progress(percent=done)
-        async with aclosing(self._children.run(process, job, done)) as events:
+        async with aclosing(self._children.run(process, job, done, self._weights)) as events:
             async for event in events:
                 yield event
 
 
-def process(job: Job, done: int) -> Iterator[Event]:
+def process(job: Job, done: int, weights: Weights = Weights()) -> Iterator[Event]:  # noqa: B008
     """What the child does."""
     # Loaded there and not in the server, which has no use for NumPy.
     from safelight.engines._retouch import work
 
-    yield from work.process(job, done)
+    yield from work.process(job, done, weights)
 
 
 def build(settings: Mapping[str, Any]) -> Enhance:
-    """The engine; it needs no settings."""
-    return Enhance()
+    """The engine; it needs no settings. See `_retouch.weights` for those that it knows."""
+    return Enhance(find(settings))

@@ -14,7 +14,10 @@ Size = tuple[int, int]  # width and height in pixels
 def size_after(operation: Operation, source: Size) -> Size:
     """The size of the picture of size `source` after `operation`, its options all set."""
     if operation.name == "super_resolution":
-        return source[0] * 2, source[1] * 2
+        times = operation.options["size"]
+        return source[0] * times, source[1] * times
+    if operation.name == "ai_expansion":
+        return _expanded(operation.options, source)
     if "mode" in operation.options:
         return _BY_MODE[operation.options["mode"]](operation.options, source)
     return source
@@ -54,6 +57,15 @@ def _box(options: Mapping[str, Any], source: Size) -> Size:
     if width is None:
         return max(1, round(source[0] * height / source[1])), height
     return width, height or max(1, round(source[1] * width / source[0]))
+
+
+def _expanded(options: Mapping[str, Any], source: Size) -> Size:
+    """The size that is named, or the smallest one of the ratio that is, around the source."""
+    width, height = options["width"], options["height"]
+    if width or height:
+        return width or source[0], height or source[1]
+    ratio = options["aspect_ratio"]
+    return max(source[0], round(source[1] * ratio)), max(source[1], round(source[0] / ratio))
 
 
 def _shape(options: Mapping[str, Any], source: Size) -> Size:

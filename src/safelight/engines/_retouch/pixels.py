@@ -41,6 +41,11 @@ def to_bytes(values: Floats) -> Bytes:
     return (values.clip(0, 1) * 255 + 0.5).astype(np.uint8)
 
 
+def planes_of(values: Floats) -> list[Floats]:
+    """The channels of colours, each an array of its own."""
+    return [np.ascontiguousarray(values[..., one]) for one in range(values.shape[2])]
+
+
 def strips(image: Image.Image) -> Iterator[slice]:
     """The rows of `image`, a strip at a time; each begins at an even row."""
     rows = max(16, _STRIP // image.width // 2 * 2)

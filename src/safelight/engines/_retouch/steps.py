@@ -6,86 +6,52 @@ the order of the table is the order of the work, whatever the order in which it 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from safelight import sizes
-from safelight.errors import (
-    InvalidType,
-    InvalidValue,
-    MissingParameter,
-    UnknownParameter,
-    Unsupported,
-)
-from safelight.task import Operation, Record, Submit
-
-
-class Choice(Record, frozen=True, kw_only=True):
-    """One of some words."""
-
-    values: tuple[str, ...]
-    default: str | None = None
-    any_case: bool = False  # "PNG" is "png", and "" is the default
-
-    def read(self, name: str, value: object) -> str | None:
-        if not isinstance(value, str):
-            raise InvalidType(f"{name}: a word is expected", parameter=name)
-        if self.any_case:
-            value = value.lower()
-            if not value:
-                return self.default
-        if value not in self.values:
-            known = ", ".join(self.values)
-            raise InvalidValue(f"{name}: {value!r} is none of {known}", parameter=name)
-        return value
-
-
-class Number(Record, frozen=True, kw_only=True):
-    """A number, both bounds allowed."""
-
-    low: float
-    high: float
-    default: float | None = None
-    whole: bool = False
-
-    def read(self, name: str, value: Any) -> float:
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise InvalidType(f"{name}: a number is expected", parameter=name)
-        if not self.low <= value <= self.high or (self.whole and value != math.floor(value)):
-            kind = "a whole number" if self.whole else "a number"
-            text = f"{name}: {value} is not {kind} from {self.low:g} to {self.high:g}"
-            raise InvalidValue(text, parameter=name)
-        return int(value) if self.whole else float(value)
-
+from safelight.engines._retouch.options import Areas, Choice, Domain, Never, Number, Ratio
+from safelight.errors import InvalidValue, MissingParameter, UnknownParameter, Unsupported
+from safelight.task import Operation, Submit
 
 _STRENGTH = Choice(values=("weak", "normal", "strong"), default="weak")
 
 
-_FORMAT = Choice(values=("jpeg", "jpg", "png", "webp", "bmp"), any_case=True)
+_FORMAT = Choice(values=("jpeg", "jpg", "png", "webp", "bmp", "avif"), any_case=True)
 _QUALITY = Number(low=1, high=100, whole=True)
 _SIDE = Number(low=1, high=16384, whole=True)
 
 
-def _sides(side: Number) -> dict[str, Choice | Number]:
+def _sides(side: Number) -> dict[str, Domain]:
     """The four options that name a size; `width` and `height` win over the other two."""
     return {"width": side, "height": side, "long_side": side, "short_side": side}
 
 
-OPERATIONS: Mapping[str, Mapping[str, Choice | Number]] = {
+OPERATIONS: Mapping[str, Mapping[str, Domain]] = {
+    "image_erase_logo": {  # the first, for its areas are those of the source
+        "image_area_boxes": Areas(most=16, farthest=4096),
+        "erase_strength": Choice(values=("low", "mid", "high"), default="mid"),
+        "watermark_type": Choice(values=("selected_watermark",), any_case=True),
+        "detect_types": Never(),
+    },
     "low_light_enhance": {"type": Choice(values=("normal",), default="normal")},
     "denoise": {"type": Choice(values=("weak", "strong"), default="weak")},
     "color_enhance": {"type": _STRENGTH},
     "image_quality_enhance": {"type": _STRENGTH},
     "super_resolution": {
         "type": Choice(values=("lq", "hq"), default="lq"),
-        "size": Number(low=2, high=2, default=2, whole=True),
+        "size": Number(low=2, high=4, default=2, whole=True),
     },
     "advanced_super_resolution": {
         "type": Choice(values=("standard", "super", "ultra"), default="standard"),
         "mode": Choice(values=("percent", "aspect", "fixed"), default="percent"),
         "percent": Number(low=0.1, high=10, default=2),
         **_sides(Number(low=1, high=4096, whole=True)),
+    },
+    "ai_expansion": {
+        "aspect_ratio": Ratio(),
+        "width": Number(low=0, high=2048, default=0, whole=True),
+        "height": Number(low=0, high=2048, default=0, whole=True),
     },
     "image_resize": {
         "mode": Choice(
@@ -95,7 +61,18 @@ OPERATIONS: Mapping[str, Mapping[str, Choice | Number]] = {
         **_sides(_SIDE),
     },
     "sharp_enhance": {"intensity": Number(low=0, high=1, default=0)},
+    "ai_cutout": {  # after all that would lay it on a ground again
+        "type": Choice(values=("foreground",), default="foreground"),
+        "pattern_config": Never(),
+        "model": Choice(values=("cutout-1.0-lite", "cutout-1.0-flash"), any_case=True),
+    },
     "encode": {"format": _FORMAT, "quality": _QUALITY},
+}
+
+# Of each of these options of an operation one at least must say something.
+_NEEDED: Mapping[str, tuple[tuple[str, ...], ...]] = {
+    "image_erase_logo": (("image_area_boxes",),),
+    "ai_expansion": (("aspect_ratio", "width", "height"),),
 }
 
 # The words that other wires use for a quality, in the numbers of `encode`.
@@ -109,16 +86,19 @@ QUALITIES: Mapping[str, int] = {
 }
 
 
-def plan(submit: Submit) -> tuple[Operation, ...]:
+def plan(submit: Submit, ruled: Iterable[Operation] = ()) -> tuple[Operation, ...]:
     """What `submit` asks for, in the order of the work, each option set; `encode` is the last.
 
+    `ruled` is what the rule of the model adds, where the task does not ask for the same itself.
     `format`, `quality` and the size of `submit` stand for the operations that say the same, where
     those are not given. Raises the `BadRequest` that names what cannot be done.
     """
-    asked: dict[str, Operation] = {}
+    own = {operation.name for operation in submit.operations}
+    asked = {one.name: read(one) for one in ruled if one.name not in own}
     for operation in submit.operations:
-        if operation.name in asked:
+        if operation.name not in own:
             raise InvalidValue(f"{operation.name}: given twice", parameter=operation.name)
+        own.remove(operation.name)
         asked[operation.name] = read(operation)
     resize = _implied_resize(submit)
     if resize and "image_resize" not in asked:
@@ -126,6 +106,20 @@ def plan(submit: Submit) -> tuple[Operation, ...]:
     if "encode" not in asked:
         asked["encode"] = read(_implied_encode(submit))
     return tuple(asked[name] for name in OPERATIONS if name in asked)
+
+
+def ruled(options: Mapping[str, Any]) -> tuple[Operation, ...]:
+    """The operations that the options of a model's rule name, each a table: `name`, and options."""
+    said = options.get("operations", ())
+    if not isinstance(said, (list, tuple)) or not all(
+        isinstance(one, Mapping) and isinstance(one.get("name"), str) for one in said
+    ):
+        text = "the rule of this model has operations that are no tables with a name"
+        raise Unsupported(text, parameter="model")
+    return tuple(
+        Operation(name=one["name"], options={key: one[key] for key in one if key != "name"})
+        for one in said
+    )
 
 
 def read(operation: Operation) -> Operation:
@@ -142,10 +136,14 @@ def read(operation: Operation) -> Operation:
         for name, domain in table.items()
     }
     _need_size(operation.name, options)
+    for needed in _NEEDED.get(operation.name, ()):
+        if not any(options[name] for name in needed):
+            name = f"{operation.name}.{needed[0]}"
+            raise MissingParameter(f"{name}: is needed", parameter=name)
     return Operation(name=operation.name, options=options)
 
 
-def _option(name: str, domain: Choice | Number, value: Any) -> Any:
+def _option(name: str, domain: Domain, value: Any) -> Any:
     return domain.default if value is None else domain.read(name, value)
 
 
