@@ -6,88 +6,77 @@ Whatever A is asked in, and whatever it asks B in, what A gives out is what B ma
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import msgspec
 import pytest
 
 from end_to_end.running import SERVED, TASK_SECONDS, Running
-from end_to_end.words import IMAGES, VIDEOS, film, picture
-from safelight import AsyncClient, FailureCode, Key, Kind, Status, Submit
-from safelight.config import Settings
-from safelight.engines import Event, Failed, File, Job, Progress
-from safelight.media_types import media_type_of
-from safelight.models import ModelMap
+from end_to_end.words import IMAGES, VIDEOS, film, picture, png
+from safelight import AsyncClient, BadRequest, FailureCode, Key, Kind, Source, Status, Submit
+from safelight.config import ModelRule, Settings
+from safelight.dialects import named
 from safelight.server.app import App
-from safelight.task import ModelCard
+from safelight.store import scripts
+from safelight.task import bare_id
 
-# What B is asked for, by the dialect that asks: A's own callers say less, or it in other words.
-ASKED: Mapping[str, Mapping[Kind, Submit]] = {
-    name: {Kind.IMAGE: IMAGES[name], Kind.VIDEO: VIDEOS[name]} for name in SERVED
-}
+ASKED = {Kind.IMAGE: IMAGES, Kind.VIDEO: VIDEOS}
+UPLOADS = tuple(name for name in SERVED if named(name).uploads)
 
 
-class Upstream:
-    """An engine that makes nothing itself: it asks another server, and keeps the ids it is told."""
-
-    name = "upstream"
-
-    def __init__(self, server: Running, dialect: str) -> None:
-        self._server = server
-        self._dialect = dialect
-        self.models = tuple(ModelCard(name="ring", kind=kind) for kind in Kind)
-        self.asked: dict[str, str] = {}
-
-    def check(self, submit: Submit, options: Mapping[str, Any]) -> None:
-        """Whatever B takes is taken."""
-
-    async def run(self, job: Job) -> AsyncIterator[Event]:
-        """Submit there, wait there, and hand on the files from there."""
-        async with self._server.client(self._dialect) as client:
-            known = ASKED[self._dialect][job.submit.kind]
-            submit = msgspec.structs.replace(
-                known, prompt=job.submit.prompt, count=job.submit.count
-            )
-            task = await client.submit(submit)
-            self.asked[job.task.id] = task.id
-            yield Progress(percent=10)
-            ended = await client.wait(task, TASK_SECONDS)
-            if ended.failure is not None or ended.status is not Status.SUCCEEDED:
-                raise Failed(FailureCode.PROVIDER_ERROR, "the other server could not do it")
-            for path in await client.download(ended, job.folder):
-                with path.open("rb") as file:
-                    yield File(path=path, media_type=media_type_of(file.read(32)))
+def asked(dialect: str, kind: Kind) -> Submit:
+    """A task that can be said in every dialect: of seeds not all have heard."""
+    return msgspec.structs.replace(ASKED[kind][dialect], seed=None)
 
 
 class Ring:
     """Server A: an app in this process, whose only engine asks B."""
 
-    def __init__(self, app: App, upstream: Upstream, key: Key) -> None:
-        self.upstream = upstream
-        self._app = app
+    def __init__(self, app: App, key: Key) -> None:
+        self.app = app
         self._key = key
 
     def client(self, dialect: str) -> AsyncClient:
         """A client of A, without a socket between them."""
-        transport = httpx.ASGITransport(app=self._app.asgi)
+        transport = httpx.ASGITransport(app=self.app.asgi)
         url = "http://ring.example"
         return AsyncClient(dialect, url, self._key, pace=0.03, per_second=30, transport=transport)
+
+    async def there(self, id: str) -> str:
+        """The id that B gave a task of A's."""
+        memory = await self.app.store.read(scripts.recall(bare_id(id) or ""))
+        return str(memory["id"])
+
+
+def rules(url: str, theirs: str) -> tuple[ModelRule, ...]:
+    """Every model that A is asked for runs at B, as the model that B is asked for there."""
+    options = {"dialect": theirs, "url": url, "key": "env:RING", "per_second": 50, "fresh": 0.2}
+    return tuple(
+        ModelRule(
+            name=ASKED[kind][ours].model,
+            engine="upstream",
+            options={**options, "model": ASKED[kind][theirs].model},
+        )
+        for kind in Kind
+        for ours in SERVED
+    )
 
 
 @pytest.fixture
 async def ring(
-    server: Running, tmp_path: Path, request: pytest.FixtureRequest
+    server: Running, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Ring]:
     """A, which asks B in the dialect that is the parameter."""
-    upstream = Upstream(server, request.param)
-    models = ModelMap((), {"sketch": upstream, "enhance": upstream})
-    app = await App.build(Settings(data=tmp_path / "ring", concurrency=4, grace=1), models)
-    key = await app.keyring.create("ring")
+    theirs = request.param
+    key = server.key
+    monkeypatch.setenv("RING", f"{key.id}:{key.secret}" if theirs == "tencent" else key.secret)
+    models = rules(server.url, theirs)
+    app = await App.build(Settings(data=tmp_path / "ring", models=models, grace=1))
+    own = await app.keyring.create("ring")
     await app.start()
-    yield Ring(app, upstream, Key(id=key.id, secret=key.secret))
+    yield Ring(app, Key(id=own.id, secret=own.secret))
     await app.drain()
     await app.close()
 
@@ -104,19 +93,22 @@ async def test_what_is_given_out_is_what_the_other_server_made(
     server: Running, ring: Ring, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     theirs = request.node.callspec.params["ring"]
+    refused: list[tuple[str, str, str]] = []
 
     async def go_round(ours: str, kind: Kind, count: int) -> None:
         submit = msgspec.structs.replace(
-            ASKED[ours][kind], prompt=f"from {ours} to {theirs}", count=count
+            asked(ours, kind), prompt=f"from {ours} to {theirs}", count=count
         )
         async with ring.client(ours) as client:
-            task = await client.submit(submit)
+            try:
+                task = await client.submit(submit)
+            except BadRequest as fault:
+                refused.append((ours, kind.value, fault.message))
+                return
             given = await bytes_of(client, task.id, kind, tmp_path / ours / kind)
-        bare = task.id[-24:]
         async with server.client(theirs) as client:
-            made = await bytes_of(
-                client, ring.upstream.asked[bare], kind, tmp_path / "made" / ours / kind
-            )
+            there = await ring.there(task.id)
+            made = await bytes_of(client, there, kind, tmp_path / "made" / ours / kind)
         assert len(given) == count
         assert [path.read_bytes() for path in given] == [path.read_bytes() for path in made]
         if kind is Kind.IMAGE:
@@ -128,19 +120,42 @@ async def test_what_is_given_out_is_what_the_other_server_made(
         *(go_round(ours, Kind.IMAGE, 2) for ours in SERVED),
         *(go_round(ours, Kind.VIDEO, 1) for ours in SERVED),
     )
+    assert refused == []
+
+
+@pytest.mark.parametrize("ours", UPLOADS)
+@pytest.mark.parametrize("ring", UPLOADS, indirect=True)
+async def test_what_was_uploaded_here_goes_there(
+    server: Running, ring: Ring, ours: str, request: pytest.FixtureRequest
+) -> None:
+    theirs = request.node.callspec.params["ring"]
+    source = Source(data=png(), media_type="image/png", name="source.png")
+    submit = msgspec.structs.replace(asked(ours, Kind.IMAGE), sources=(source,))
+
+    async with ring.client(ours) as client:
+        task = await client.submit(submit)
+        ended = await client.wait(task, TASK_SECONDS)
+    assert ended.status is Status.SUCCEEDED, ended.failure
+
+    there = bare_id(await ring.there(task.id)) or ""
+    assert theirs == server.rows("select dialect from tasks where id = ?", there)[0][0]
+    folder = server.data / "files" / "tasks" / there
+    assert png() in [path.read_bytes() for path in folder.iterdir()]
 
 
 @pytest.mark.parametrize("ring", SERVED, indirect=True)
-async def test_what_fails_there_fails_here(
-    server: Running, ring: Ring, request: pytest.FixtureRequest
+async def test_what_is_refused_there_fails_here(
+    ring: Ring, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     theirs = request.node.callspec.params["ring"]
-    other = await asyncio.to_thread(server.make_key, "ring")
-    server.change("update keys set revoked = 1 where id = ?", other.id)
-    ring.upstream._server = Running(server.data, server.log, server.process, server.url, other)
+    monkeypatch.setenv("RING", "nobody:nothing")
 
     async with ring.client(theirs) as client:
-        ended = await client.wait(await client.submit(IMAGES[theirs]), TASK_SECONDS)
+        task = await client.submit(asked(theirs, Kind.IMAGE))
+        ended = await client.wait(task, TASK_SECONDS)
+    kept = await ring.app.store.read(scripts.get_any(bare_id(task.id) or ""))
 
     assert ended.status is Status.FAILED
-    assert ended.failure is not None
+    assert kept is not None and kept.failure is not None
+    assert kept.failure.code is FailureCode.PROVIDER_ERROR
+    assert "does not take the key" in kept.failure.message

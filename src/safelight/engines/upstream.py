@@ -1,0 +1,536 @@
+"""The engine `upstream`: runs a task on another service, through the client.
+
+The rule for whoever edits it: a provider is asked once. That it is about to be asked is on disk
+before it is, its id right after; whatever happens in between, the task is not submitted again by
+itself, unless the wire makes that safe. See docs/engines/upstream.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import random
+import time
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from safelight import dialects
+from safelight.client import AsyncClient
+from safelight.engines import (
+    Errand,
+    Event,
+    Failed,
+    File,
+    Given,
+    Job,
+    Log,
+    Progress,
+    Remember,
+    Started,
+    Traits,
+)
+from safelight.engines._pace import Pace
+from safelight.engines._paid import see_through
+from safelight.engines._reasons import code_of, precise
+from safelight.errors import (
+    Fault,
+    NotFound,
+    RateLimited,
+    SubmissionUnknown,
+    Unauthenticated,
+    Unavailable,
+    Unreachable,
+)
+from safelight.media_types import media_type_of
+from safelight.task import (
+    Artifact,
+    Failure,
+    FailureCode,
+    Kind,
+    ModelCard,
+    Source,
+    Status,
+    Submit,
+    Task,
+)
+from safelight.wire import Dialect
+
+_CARDS = tuple(
+    ModelCard(name="upstream", kind=kind, description="Runs at another service.", max_sources=16)
+    for kind in Kind
+)
+
+_PAUSE, _LONGEST_PAUSE = 1.0, 30.0  # seconds, after a fault; doubled up to the longest
+_LONGEST_HOLD = 600.0  # that a service is left alone, whatever it asks for
+_LAST_SECONDS = 30.0  # that an answer to the last question is waited for
+_CANCEL_SECONDS = 5.0
+_FORGOTTEN_SECONDS = 120.0  # after which a service that does not know its own id is believed
+_CONNECTIONS = 200
+# After these a service has certainly not accepted a submission, and may accept it later.
+_REFUSED_FOR_NOW = (Unreachable, Unavailable, RateLimited)
+
+
+class Options(BaseModel):
+    """The options of a model that runs at another service."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dialect: str
+    url: str | None = None  # the real service's when not set
+    model: str | None = None  # its name there, when it is another
+    key: str | None = None  # a kept key's name, or env:VARIABLE; the service's own variables else
+    concurrency: int = Field(default=100, ge=1)  # submissions that are under way at once, here
+    per_second: float | None = Field(default=None, gt=0)  # questions, of all workers together
+    deadline: float = Field(default=7200, gt=0)  # seconds after which a task is given up
+    fresh: float = Field(default=1.7, gt=0)  # seconds that an end may be seen late, where likely
+    safe_to_repeat: bool = False  # that service takes an idempotency key: it is a Safelight
+    timeout: float = Field(default=60, gt=0)  # seconds of one request
+
+
+class UpstreamEngine:
+    """Runs tasks at other services. One for all of them: each model's options say which."""
+
+    name = "upstream"
+    models = _CARDS
+    traits = Traits(waits=True, concurrency=5000)
+
+    def __init__(self, concurrency: int) -> None:
+        self.traits = Traits(waits=True, concurrency=concurrency)
+        self._services: dict[str, _Service] = {}
+        self._providers: dict[Options, _Provider] = {}
+
+    def check(self, submit: Submit, options: Mapping[str, Any]) -> None:
+        """Raise what the provider's wire has no words for, by the parameter's name."""
+        chosen = read_options(options)
+        asked = msgspec.structs.replace(submit, model=chosen.model or submit.model)
+        # What the caller uploaded has an address only when the task is accepted.
+        kept = tuple(
+            msgspec.structs.replace(source, url=source.url or "https://example.com/source.png")
+            for source in asked.sources
+        )
+        next(_dialect(chosen).call(msgspec.structs.replace(asked, sources=kept)))
+
+    def check_options(self, options: Mapping[str, Any]) -> None:
+        """Raise `ValueError` where they are none."""
+        read_options(options)
+
+    async def run(self, job: Job) -> AsyncGenerator[Event]:
+        """Submit, wait, and fetch the files; resumed by what was remembered."""
+        assert isinstance(job, Errand)  # as its traits say
+        provider = self._provider(read_options(job.options))
+        run, done = _Run(provider, job), False
+        try:
+            async with aclosing(run.events()) as events:
+                async for event in events:
+                    yield event
+            done = True
+        finally:
+            if not done and job.ended():
+                await run.pass_on_cancel()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        for provider in self._providers.values():
+            await provider.close()
+        self._providers.clear()
+
+    def _provider(self, options: Options) -> _Provider:
+        provider = self._providers.get(options)
+        if provider is None:
+            dialect = _dialect(options)
+            url = (options.url or dialect.url).rstrip("/")
+            name = f"{dialect.name} {url}"
+            service = self._services.setdefault(name, _Service(name))
+            provider = self._providers[options] = _Provider(options, dialect, url, service)
+        return provider
+
+
+class _Service:
+    """A service, which all models that run there ask in turn."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._hold_until = 0.0
+
+    def hold(self, fault: Fault) -> float:
+        """See whether it asks everybody to wait; for how many seconds."""
+        asked = getattr(fault, "retry_after", None) or 0.0
+        seconds = min(float(asked), _LONGEST_HOLD)
+        self._hold_until = max(self._hold_until, time.monotonic() + seconds)
+        return seconds
+
+    async def turn(self, job: Errand, per_second: float) -> None:
+        """Wait until it may be asked something, by any of all workers."""
+        while True:
+            await asyncio.sleep(max(0.0, self._left()))
+            await job.take_turn(self._name, per_second)
+            if self._left() <= 0:  # else it has asked so meanwhile
+                return
+
+    def _left(self) -> float:
+        return self._hold_until - time.monotonic()
+
+
+class _Provider:
+    """A model at a service: its client, its pace, and who may submit next."""
+
+    def __init__(self, options: Options, dialect: Dialect, url: str, service: _Service) -> None:
+        self.options = options
+        self.dialect = dialect
+        self.url = url
+        self.service = service
+        self.repeats = options.safe_to_repeat or self.dialect.repeats_safely
+        self.places = asyncio.Semaphore(options.concurrency)
+        self.paces: dict[tuple[str, Kind], Pace] = {}
+        self._per_second = options.per_second or self.dialect.polls_per_second
+        self._clients: dict[str, AsyncClient] = {}
+
+    def client(self, key: str | None) -> AsyncClient:
+        """The client that asks with that key."""
+        client = self._clients.get(key or "")
+        if client is None:
+            client = self._clients[key or ""] = AsyncClient(
+                self.dialect,
+                self.options.url,
+                key,
+                timeout=self.options.timeout,
+                connections=_CONNECTIONS,
+            )
+        return client
+
+    async def close(self) -> None:
+        for client in self._clients.values():
+            await client.close()
+
+    def pace(self, submit: Submit) -> Pace:
+        return self.paces.setdefault((submit.model, submit.kind), Pace(self.options.fresh))
+
+    async def turn(self, job: Errand) -> None:
+        """Wait until the service may be asked something."""
+        await self.service.turn(job, self._per_second)
+
+
+class _Run:
+    """One task's way through another service."""
+
+    def __init__(self, provider: _Provider, job: Errand) -> None:
+        self._provider = provider
+        self._job = job
+        options = provider.options
+        self._asked = msgspec.structs.replace(
+            job.submit,
+            model=options.model or job.submit.model,
+            idempotency_key=job.task.id if provider.repeats else None,
+        )
+        self._id: str | None = None
+        self._submitted = 0.0  # by the clock of the world, for it outlives this process
+        self._client: AsyncClient | None = None
+        self._lost = False  # whether an answer to a submission was lost, here or in an earlier run
+        self._trouble, self._complaint = 0, ""  # faults in a row, and the last one
+        self._unknown_since: float | None = None
+
+    async def events(self) -> AsyncGenerator[Event]:
+        key = self._provider.options.key
+        self._client = self._provider.client(await self._job.secret(key) if key else None)
+        memory = self._job.memory
+        if "id" in memory:
+            self._id, self._submitted = str(memory["id"]), float(memory["at"])
+            yield Log(text=f"Resumed: {self._provider.url} has it as {self._id}")
+        else:
+            async for event in self._submit(asking="asking" in memory):
+                yield event
+        task = None
+        async for seen in self._wait():
+            if isinstance(seen, Task):
+                task = seen
+            else:
+                yield seen
+        assert task is not None
+        for file in await self._fetch_files(task):
+            yield file
+
+    # --------------------------------------------------------------------------- submission
+
+    async def _submit(self, asking: bool) -> AsyncGenerator[Event]:
+        """Submit once. `asking`: an earlier run was about to, and what became of it is unknown."""
+        self._lost = asking
+        if asking and not self._provider.repeats:
+            raise self._unknown("the worker ended before it had the answer")
+        assert self._client is not None
+        async with self._provider.places:
+            asked = msgspec.structs.replace(self._asked, sources=await self._sources())
+            began, pause, cancelled = time.time(), _PAUSE, False
+            while self._id is None:
+                await self._provider.turn(self._job)
+                before: dict[str, Any] | None = None if self._lost else {}
+                yield Remember(memory={"asking": time.time()}, stopped=before)
+                # Told to stop, it hears the answer first.
+                answer = await see_through(self._client.submit(asked))
+                cancelled = answer.cancelled
+                try:
+                    self._id, self._submitted = answer.value.id, time.time()
+                except Fault as fault:
+                    wait = self._weigh(fault, time.time() - began, pause)
+                    if not self._lost:
+                        yield Remember(memory={})  # it was certainly not accepted
+                    if cancelled:
+                        raise asyncio.CancelledError from None
+                    yield Log(text=f"{self._provider.url}: {fault.message}; again in {wait:.0f} s")
+                    await asyncio.sleep(wait)
+                    pause = min(_LONGEST_PAUSE, pause * 2)
+        yield Remember(memory={"id": self._id, "at": self._submitted})
+        if cancelled:
+            raise asyncio.CancelledError
+        yield Log(text=f"{self._provider.url} accepted it as {self._id}")
+
+    def _weigh(self, fault: Fault, waited: float, pause: float) -> float:
+        """How long to wait before asking again; raises `Failed` where there is no asking again."""
+        self._lost = self._lost or isinstance(fault, SubmissionUnknown)
+        late = waited > self._provider.options.deadline
+        once = self._lost and not self._provider.repeats
+        if late or once or not isinstance(fault, _REFUSED_FOR_NOW):
+            if self._lost:
+                raise self._unknown(fault.message)
+            raise self._failed(fault, FailureCode.TIMEOUT if late else None)
+        asked = self._provider.service.hold(fault)
+        return max(asked, pause) * random.uniform(1.0, 1.2)  # noqa: S311 - a pause
+
+    async def _sources(self) -> tuple[Source, ...]:
+        """The sources, as the provider's wire takes them."""
+        given = self._job.sources or await self._job.fetch_sources()
+        return await asyncio.to_thread(
+            lambda: tuple(map(self._source, self._job.submit.sources, given))
+        )
+
+    def _source(self, source: Source, given: Given) -> Source:
+        if not self._provider.dialect.uploads:
+            if given.url is not None:
+                return msgspec.structs.replace(source, url=given.url, data=None, blob=None)
+            raise Failed(
+                FailureCode.INVALID_INPUT,
+                f"{self._provider.dialect.title} takes sources by address only, and this server "
+                "has no public one (public_url)",
+            )
+        return msgspec.structs.replace(
+            source,
+            url=None,
+            blob=None,
+            data=given.path.read_bytes(),
+            media_type=given.media_type,
+        )
+
+    def _unknown(self, why: str) -> Failed:
+        """What is known, for a person to settle it."""
+        key = self._asked.idempotency_key
+        how = f"with the idempotency key {key}" if key else "once"
+        return Failed(
+            FailureCode.SUBMISSION_UNKNOWN,
+            f"{self._provider.url} may have accepted this task, and may charge for it: {why}. It "
+            f"was asked {how}, for model {self._asked.model!r}, on behalf of task "
+            f"{self._job.task.id}; look for it there before you submit it again",
+        )
+
+    def _failed(self, fault: Fault, code: FailureCode | None = None) -> Failed:
+        if isinstance(fault, Unauthenticated):
+            sentence = f"{self._provider.url} does not take the key of this server"
+            return Failed(code_of(fault), sentence)
+        return Failed(code or code_of(fault), f"{self._provider.url}: {fault.message}", fault.code)
+
+    # ------------------------------------------------------------------------------ waiting
+
+    async def _wait(self) -> AsyncGenerator[Event | Task]:
+        """Ask until it is at its end; the last thing is the task as it succeeded there."""
+        pace = self._provider.pace(self._asked)
+        asked, started, before = 0, False, 0.0
+        while True:
+            age = time.time() - self._submitted
+            pause = _after(self._trouble) if self._trouble else pace.next(age, asked)
+            left = self._provider.options.deadline - age
+            await asyncio.sleep(max(0.0, min(pause, left)))
+            if left <= pause:
+                yield await self._ask_last()
+                return
+            # After an outage, or a restart, an end may be seen long after it was there.
+            timely = not self._trouble and (asked > 0 or "id" not in self._job.memory)
+            seen = await self._ask(left - pause)
+            if seen is None:
+                if self._trouble == 1 and self._complaint:
+                    yield Log(text=self._complaint)
+                continue
+            asked += 1
+            if seen.ended:
+                if timely:
+                    pace.learn(time.time() - self._submitted, before)
+                yield self._end(seen)
+                return
+            before = time.time() - self._submitted
+            if seen.status is not Status.QUEUED:
+                if not started:
+                    yield Started()
+                started = True
+                if (percent := self._percent(seen, pace)) is not None:
+                    yield Progress(percent=percent)
+
+    async def _ask(self, left: float) -> Task | None:
+        """The task as the provider tells it now; None where it tells nothing."""
+        try:
+            async with asyncio.timeout(left):  # a service may ask us to wait for longer than that
+                await self._provider.turn(self._job)
+        except TimeoutError:
+            return None
+        try:
+            seen = await self._fetch()
+        except NotFound as fault:
+            # Some answer so for a while after they have accepted a task.
+            self._unknown_since = self._unknown_since or time.time()
+            if time.time() - self._unknown_since > _FORGOTTEN_SECONDS:
+                raise self._failed(fault) from None
+            self._trouble, self._complaint = self._trouble + 1, ""
+        except Fault as fault:
+            # The task goes on there, whatever keeps it from telling.
+            self._trouble += 1
+            self._complaint = f"{self._provider.url}: {fault.message}"
+            self._provider.service.hold(fault)
+        else:
+            self._trouble, self._unknown_since = 0, None
+            return seen
+        return None
+
+    def _percent(self, seen: Task, pace: Pace) -> int | None:
+        """How far it is: as the provider says, else by what others took; never 100."""
+        percent = seen.progress
+        if percent is None:
+            percent = pace.progress(time.time() - self._submitted)
+        return None if percent is None else min(99, percent)
+
+    async def _fetch(self) -> Task:
+        assert self._client is not None and self._id is not None
+        return await self._client.fetch(self._id, self._asked.kind)
+
+    async def _ask_last(self) -> Task:
+        """The deadline is there: ask once more, and take a late success."""
+        seen: Task | None = None
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_SECONDS):
+                seen = await self._hear()
+        if seen is not None and seen.ended:
+            return self._end(seen)
+        await self.pass_on_cancel()
+        raise Failed(
+            FailureCode.TIMEOUT,
+            f"{self._provider.url} did not end task {self._id} within "
+            f"{self._provider.options.deadline:g} seconds",
+        )
+
+    async def _hear(self) -> Task:
+        """The task as the provider tells it, once it does; whatever it asks us to wait for."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_SECONDS / 3):
+                await self._provider.turn(self._job)
+        for trouble in itertools.count(1):
+            with contextlib.suppress(Fault):
+                return await self._fetch()
+            await asyncio.sleep(_after(trouble))
+        raise AssertionError
+
+    def _end(self, seen: Task) -> Task:
+        if seen.status is Status.SUCCEEDED:
+            return seen
+        failure = seen.failure or Failure(
+            code=FailureCode.PROVIDER_ERROR, message="no reason was given"
+        )
+        code = precise(failure.code, failure.message)
+        if seen.status is Status.CANCELED:
+            code = FailureCode.PROVIDER_ERROR  # its owner here did not ask for that
+        raise Failed(code, failure.message, failure.provider_code)
+
+    async def pass_on_cancel(self) -> None:
+        """Ask the provider to stop, where its wire can; no more than a moment."""
+        if self._id is None or self._client is None:
+            return
+        with contextlib.suppress(Fault, TimeoutError):
+            (await see_through(self._stop_there())).value  # noqa: B018 - it raises
+
+    async def _stop_there(self) -> None:
+        assert self._client is not None and self._id is not None
+        async with asyncio.timeout(_CANCEL_SECONDS):
+            await self._client.cancel(self._id, self._asked.kind)
+
+    # -------------------------------------------------------------------------------- files
+
+    async def _fetch_files(self, task: Task) -> list[File]:
+        """Copy the files; while that fails, with fresh links, for it was made and is paid for."""
+        assert self._client is not None
+        until = time.time() + self._provider.options.deadline
+        trouble = 0
+        while True:
+            try:
+                paths = await self._client.download(task, self._job.folder / "out")
+                return [
+                    _file(path, artifact)
+                    for path, artifact in zip(paths, _linked(task), strict=True)
+                ]
+            except (Fault, OSError) as problem:  # also a disk that is full passes
+                trouble += 1
+                if time.time() > until:
+                    raise Failed(
+                        FailureCode.PROVIDER_ERROR,
+                        f"Made, but not to be fetched from {self._provider.url} "
+                        f"(task {self._id} there): {problem}",
+                    ) from None
+            await asyncio.sleep(_after(trouble))
+            with contextlib.suppress(Fault):
+                await self._provider.turn(self._job)
+                fresh = await self._fetch()
+                task = fresh if fresh.status is Status.SUCCEEDED else task
+
+
+def _linked(task: Task) -> list[Artifact]:
+    return [artifact for artifact in task.artifacts if artifact.url]
+
+
+def _file(path: Path, artifact: Artifact) -> File:
+    with path.open("rb") as file:
+        found = media_type_of(file.read(32))
+    return File(
+        path=path,
+        media_type=found,
+        width=artifact.width,
+        height=artifact.height,
+        duration=artifact.duration,
+    )
+
+
+def _after(trouble: int) -> float:
+    """Seconds to wait after so many faults in a row."""
+    pause = min(_LONGEST_PAUSE, _PAUSE * 2.0 ** min(trouble - 1, 10))
+    return pause * random.uniform(0.8, 1.2)  # noqa: S311 - a pause
+
+
+def _dialect(options: Options) -> Dialect:
+    return dialects.named(options.dialect)
+
+
+def read_options(options: Mapping[str, Any]) -> Options:
+    """The options of a model. Raises `ValueError`."""
+    known = {name: value for name, value in options.items() if name != "time_limit"}
+    try:
+        read = Options(**known)
+        _dialect(read)
+    except ValidationError as problems:
+        sentences = [f"{one['loc'][0]}: {one['msg']}" for one in problems.errors()]
+        raise ValueError("; ".join(sentences)) from None
+    except LookupError as problem:
+        raise ValueError(f"dialect: {problem}") from None
+    return read
+
+
+def build(settings: Mapping[str, Any]) -> UpstreamEngine:
+    """The engine. Its setting `concurrency` is how many tasks wait in one process at most."""
+    return UpstreamEngine(int(settings.get("concurrency", 5000)))

@@ -1,0 +1,893 @@
+"""The engine `upstream`: a real app and its worker here, a fake provider over real HTTP there."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import tracemalloc
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+
+from doubles import picture
+from safelight import engines
+from safelight.config import ModelRule, Settings, SettingsError
+from safelight.engines._reasons import code_of, precise
+from safelight.engines.upstream import read_options
+from safelight.errors import (
+    BadRequest,
+    Fault,
+    InsufficientCredits,
+    Internal,
+    TooLarge,
+    UnknownModel,
+    Unsupported,
+)
+from safelight.models import ModelMap
+from safelight.server.app import App
+from safelight.server.fake import Fake
+from safelight.server.fake.samples import sample
+from safelight.server.keys import NewKey
+from safelight.store import scripts
+from safelight.store.sqlite import connect
+from safelight.task import (
+    Cancel,
+    Delete,
+    FailureCode,
+    Fetch,
+    Kind,
+    Source,
+    Status,
+    Submit,
+    Task,
+)
+from safelight.wire import Key
+
+DIALECTS = ("tensorslab", "aigptimage", "kie", "aitoearn", "tencent")
+ONCE = ("tensorslab", "kie", "aitoearn", "tencent")  # those without an idempotency key
+MODELS: Mapping[tuple[str, Kind], str] = {
+    ("tensorslab", Kind.IMAGE): "seedreamv4",
+    ("tensorslab", Kind.VIDEO): "seedancev2",
+    ("aitoearn", Kind.VIDEO): "seedance-2.0",
+    ("tencent", Kind.IMAGE): "Hunyuan",
+    ("tencent", Kind.VIDEO): "Kling-2.1",
+}
+ABSENT = "http://127.0.0.1:1"
+
+
+class House:
+    """An app whose tasks run at a fake provider, and what is known there and here."""
+
+    def __init__(self, app: App, key: NewKey) -> None:
+        self.app = app
+        self.key = key
+
+    async def submit(self, kind: Kind = Kind.IMAGE, **words: Any) -> str:
+        submit = Submit(kind=kind, **{"model": "any", "prompt": "a lighthouse", **words})
+        task = await self.app.service.submit(self.key.id, "aigptimage", submit)
+        return task.id
+
+    async def task(self, id: str) -> Task:
+        found = await self.app.store.read(scripts.get_any(id))
+        assert found is not None
+        return found
+
+    async def memory(self, id: str) -> dict[str, Any]:
+        return await self.app.store.read(scripts.recall(id))
+
+    async def so(self, id: str, *statuses: Status, seconds: float = 20) -> Task:
+        """The task once it is in one of these states, and no run is left where it has ended."""
+        async with asyncio.timeout(seconds):
+            while (task := await self.task(id)).status not in statuses or (  # noqa: ASYNC110
+                task.ended and self.app.worker.runs(id)
+            ):
+                await asyncio.sleep(0.005)
+        return task
+
+    async def ended(self, id: str, seconds: float = 20) -> Task:
+        return await self.so(id, Status.SUCCEEDED, Status.FAILED, Status.CANCELED, seconds=seconds)
+
+    async def succeeded(self, id: str) -> Task:
+        task = await self.ended(id)
+        assert task.status is Status.SUCCEEDED, task.failure
+        return task
+
+    async def failed(self, id: str, code: FailureCode, seconds: float = 20) -> str:
+        """The sentence of a failure of that code."""
+        task = await self.ended(id, seconds)
+        assert task.failure is not None
+        assert task.failure.code is code, task.failure
+        return task.failure.message
+
+    async def asking(self, id: str) -> None:
+        """Return once the task is being submitted there, or is about to be."""
+        async with asyncio.timeout(20):
+            while "asking" not in await self.memory(id):  # noqa: ASYNC110
+                await asyncio.sleep(0.002)
+
+    async def events(self, id: str) -> list[tuple[str, str]]:
+        found = await self.app.store.read(scripts.events(id))
+        return [(event.what, event.note) for event in found]
+
+    async def log(self, id: str) -> str:
+        return "\n".join(note for what, note in await self.events(id) if what == "log")
+
+    async def steps(self, id: str) -> list[str]:
+        """The states that the task was in, once each."""
+        return list(dict.fromkeys(what for what, _ in await self.events(id) if what != "log"))
+
+    async def stop(self) -> None:
+        await self.app.drain()
+        await self.app.close()
+
+
+class Houses:
+    """Starts apps on one data folder, one after the other."""
+
+    def __init__(self, data: Path, stack: AsyncExitStack) -> None:
+        self._data = data
+        self._stack = stack
+        self._key: NewKey | None = None
+
+    async def start(self, fake: Fake | str, dialect: str, **options: Any) -> House:
+        """One whose models run at `fake`; `options` are those of the model."""
+        url = fake if isinstance(fake, str) else fake.url
+        common = {"dialect": dialect, "url": url, "key": "env:FAKE", "per_second": 500.0}
+        chosen = {**common, "fresh": 0.05, **options}
+        rules = tuple(
+            ModelRule(name=pattern, engine="upstream", options={**chosen, **more})
+            for pattern, more in (
+                ("still", {"model": MODELS.get((dialect, Kind.IMAGE), "gpt-image-2")}),
+                ("film", {"model": MODELS.get((dialect, Kind.VIDEO), "seedance-2.0")}),
+                ("*", {"model": MODELS.get((dialect, Kind.IMAGE), "any")}),
+            )
+        )
+        return await self.start_with(*rules)
+
+    async def start_with(self, *rules: ModelRule, **settings: Any) -> House:
+        app = await App.build(Settings(data=self._data, models=rules, grace=0, **settings))
+        self._key = await app.first_key() or self._key
+        assert self._key is not None
+        await app.start()
+        house = House(app, self._key)
+        self._stack.push_async_callback(house.stop)
+        return house
+
+
+@pytest.fixture
+async def houses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Houses]:
+    monkeypatch.setenv("FAKE", "id:secret")
+    async with AsyncExitStack() as stack:
+        yield Houses(tmp_path / "data", stack)
+
+
+# --------------------------------------------------------------------------------- all is well
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+async def test_what_is_made_there_is_ours_before_the_task_says_so(
+    houses: Houses, dialect: str
+) -> None:
+    script = {"tasks": [{"queued": 0.1, "running": 0.3, "progress": True}]}
+    async with Fake.run(dialect, script) as fake:
+        house = await houses.start(fake, dialect)
+        stills = [await house.submit(model="still") for _ in range(3)]
+        film = await house.submit(Kind.VIDEO, model="film", duration=5)
+
+        for id in (*stills, film):
+            task = await house.succeeded(id)
+            (artifact,) = task.artifacts
+            assert artifact.blob is not None
+            kept = await house.app.blobs.get(artifact.blob)
+            assert kept == sample(task.kind).data
+            assert artifact.url is None
+            assert (await house.steps(id))[-4:] == ["queued", "running", "uploading", "succeeded"]
+        counts = fake.counts()
+
+    assert (counts.received, counts.accepted, counts.repeated) == (4, 4, 0)
+    assert all(number == 1 for number in counts.downloads.values())
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+async def test_the_links_of_the_provider_are_told_to_nobody(houses: Houses, dialect: str) -> None:
+    async with Fake.run(dialect) as fake:
+        house = await houses.start(fake, dialect)
+        id = await house.submit(model="still")
+        await house.succeeded(id)
+        there = fake.tasks()[0].id
+
+        told = []
+        for ours in house.app.dialects:
+            request = ours.write_request(Fetch(id=id, kind=Kind.IMAGE))
+            request = request.with_headers(("host", "testserver"))
+            key = Key(id=house.key.id, secret=house.key.secret)
+            signed = ours.write_key(request, key, time.time_ns() // 1_000_000)
+            transport = httpx.ASGITransport(house.app.asgi)
+            async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as http:
+                answer = await http.request(
+                    signed.method,
+                    signed.target,
+                    headers=list(signed.headers),
+                    content=signed.body,
+                )
+            told.append(answer.text)
+        events = await house.events(id)
+
+    assert all("http://testserver/files/" in text for text in told), told
+    assert not any(fake.url in text or there in text for text in told)
+    assert not any("/files/" in note for _, note in events)
+
+
+async def test_several_pictures_keep_their_order(houses: Houses) -> None:
+    async with Fake.run("aigptimage") as fake:
+        house = await houses.start(fake, "aigptimage")
+        task = await house.succeeded(await house.submit(model="still", count=3))
+
+        assert len(task.artifacts) == 3
+        assert len(fake.counts().downloads) == 3
+
+
+# ----------------------------------------------------------------------------------- asked once
+
+
+@pytest.mark.parametrize("dialect", ONCE)
+async def test_a_lost_answer_is_told_and_nothing_is_sent_again(
+    houses: Houses, dialect: str
+) -> None:
+    for answer in ("lost", "garbage", "internal"):
+        script = {"submissions": [{"match": {"nth": 1}, "answer": answer, "accepts": True}]}
+        async with Fake.run(dialect, script) as fake:
+            house = await houses.start(fake, dialect)
+            id = await house.submit(model="still")
+            sentence = await house.failed(id, FailureCode.SUBMISSION_UNKNOWN)
+            assert await house.succeeded(await house.submit(model="still"))
+            assert fake.counts().received == 2
+            await house.stop()
+
+        assert fake.url in sentence
+        assert id in sentence
+        assert "may charge" in sentence
+
+
+async def test_with_an_idempotency_key_it_is_sent_again_and_made_once(houses: Houses) -> None:
+    script = {"submissions": [{"match": {"until": 2}, "answer": "lost"}]}
+    async with Fake.run("aigptimage", script) as fake:
+        house = await houses.start(fake, "aigptimage")
+        id = await house.submit(model="still")
+        await house.succeeded(id)
+        counts, made = fake.counts(), fake.tasks()
+
+    assert (counts.received, counts.repeated) == (3, 2)
+    assert counts.keys == {id: 3}
+    assert len(made) == 1
+
+
+async def test_what_a_repeat_cannot_settle_is_told_too(houses: Houses) -> None:
+    script = {
+        "submissions": [
+            {"match": {"nth": 1}, "answer": "lost"},
+            {"match": {"nth": 2}, "answer": "unauthenticated"},
+        ]
+    }
+    async with Fake.run("aigptimage", script) as fake:
+        house = await houses.start(fake, "aigptimage")
+        id = await house.submit(model="still")
+        sentence = await house.failed(id, FailureCode.SUBMISSION_UNKNOWN)
+
+    assert f"idempotency key {id}" in sentence
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+async def test_what_was_certainly_refused_for_now_is_asked_again(
+    houses: Houses, dialect: str
+) -> None:
+    script = {
+        "submissions": [
+            {"match": {"nth": 1}, "answer": "unavailable"},
+            {"match": {"nth": 2}, "answer": "rate_limited", "retry_after": 0.2},
+        ]
+    }
+    async with Fake.run(dialect, script) as fake:
+        house = await houses.start(fake, dialect)
+        id = await house.submit(model="still")
+        await house.succeeded(id)
+        assert len(fake.tasks()) == 1
+        assert fake.counts().received == 3
+
+    assert "again in" in await house.log(id)
+
+
+async def test_a_service_that_is_not_there_is_asked_until_the_deadline(houses: Houses) -> None:
+    house = await houses.start(ABSENT, "tensorslab", deadline=0.5)
+    sentence = await house.failed(await house.submit(model="still"), FailureCode.TIMEOUT)
+    assert "cannot be reached" in sentence
+
+
+@pytest.mark.parametrize(
+    ("answer", "message", "code"),
+    [
+        ("insufficient_credits", None, FailureCode.INSUFFICIENT_CREDITS),
+        ("unknown_model", None, FailureCode.INVALID_INPUT),
+        ("bad_request", "The prompt violates our content policy", FailureCode.CONTENT_POLICY),
+        ("invalid_value", "prompt: too long", FailureCode.INVALID_INPUT),
+        ("unauthenticated", None, FailureCode.PROVIDER_ERROR),
+    ],
+)
+async def test_a_refusal_ends_the_task_and_says_why(
+    houses: Houses, answer: str, message: str | None, code: FailureCode
+) -> None:
+    rule = {"answer": answer, **({"message": message} if message else {})}
+    async with Fake.run("aigptimage", {"submissions": [rule]}) as fake:
+        house = await houses.start(fake, "aigptimage")
+        sentence = await house.failed(await house.submit(model="still"), code)
+        assert fake.counts().received == 1
+
+    assert message is None or message in sentence
+    assert "secret" not in sentence
+
+
+# --------------------------------------------------------------------------- runs that break off
+
+
+async def test_a_process_that_is_told_to_stop_hears_the_answer_first(houses: Houses) -> None:
+    script = {"submissions": [{"answer": "slow", "seconds": 0.5}], "tasks": [{"running": 0.3}]}
+    async with Fake.run("kie", script) as fake:
+        first = await houses.start(fake, "kie")
+        id = await first.submit()
+        await first.asking(id)
+        await first.stop()
+        assert fake.counts().received == 1
+
+        second = await houses.start(fake, "kie")
+        task = await second.succeeded(id)
+        assert (fake.counts().received, task.attempt, task.deaths) == (1, 2, 0)
+        assert "Resumed" in await second.log(id)
+
+
+@pytest.mark.parametrize("answer", ["unavailable", "lost"])
+async def test_told_to_stop_it_stops_also_when_the_answer_is_a_refusal(
+    houses: Houses, answer: str
+) -> None:
+    script = {"submissions": [{"match": {"nth": 1}, "answer": answer, "seconds": 0.3}]}
+    async with Fake.run("kie", script) as fake:
+        first = await houses.start(fake, "kie")
+        id = await first.submit()
+        await first.asking(id)
+        async with asyncio.timeout(5):
+            await first.stop()
+
+        second = await houses.start(fake, "kie")
+        if answer == "lost":
+            await second.failed(id, FailureCode.SUBMISSION_UNKNOWN)
+        else:
+            await second.succeeded(id)
+        assert len(fake.tasks()) == 1
+
+
+async def test_told_to_stop_before_it_has_asked_it_has_not_asked(houses: Houses) -> None:
+    """Whichever write the stop meets: none of these is `submission_unknown` afterwards."""
+    async with Fake.run("kie") as fake:
+        for number in range(8):
+            first = await houses.start(fake, "kie")
+            ids = [await first.submit() for _ in range(10)]
+            await asyncio.sleep(number * 0.004)
+            await first.stop()
+        last = await houses.start(fake, "kie")
+        for id in ids:
+            await last.succeeded(id)
+        tasks, counts = fake.tasks(), fake.counts()
+
+    assert len(tasks) == counts.received == 80
+
+
+async def test_a_worker_that_died_while_it_asked_is_not_followed_by_another_submission(
+    houses: Houses,
+) -> None:
+    async with Fake.run("kie") as fake, Fake.run("aigptimage") as safe:
+        for there, dialect in ((fake, "kie"), (safe, "aigptimage")):
+            house = await houses.start(ABSENT, dialect)
+            id = await house.submit()
+            await house.asking(id)
+            await house.stop()
+            await leave(house, id, {"asking": 1.0})
+
+            house = await houses.start(there, dialect)
+            if dialect == "kie":
+                sentence = await house.failed(id, FailureCode.SUBMISSION_UNKNOWN)
+                assert "the worker ended" in sentence
+                assert there.counts().received == 0
+            else:
+                await house.succeeded(id)
+                assert there.counts().keys == {id: 1}
+            await house.stop()
+
+
+async def leave(house: House, id: str, memory: dict[str, Any]) -> None:
+    """What a worker that died has left behind."""
+
+    def write() -> None:
+        connection = connect(house.app.settings.data / "safelight.db")
+        text = msgspec.json.encode(memory).decode()
+        connection.execute("update tasks set memory = ? where id = ?", (text, id))
+        connection.close()
+
+    await asyncio.to_thread(write)
+
+
+async def test_a_source_that_is_gone_meanwhile_does_not_fail_what_is_made_already(
+    houses: Houses,
+) -> None:
+    async with Fake.run("tensorslab", {"tasks": [{"running": 0.5}]}) as fake:
+        first = await houses.start(fake, "tensorslab")
+        id = await first.submit(model="still", sources=(Source(data=picture()),))
+        async with asyncio.timeout(10):
+            while "id" not in await first.memory(id):  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+        source = (await first.task(id)).submit.sources[0]
+        assert source.blob is not None
+        await first.app.blobs.remove(source.blob.rpartition("/")[0] + "/")
+        await first.stop()
+
+        second = await houses.start(fake, "tensorslab")
+        await second.succeeded(id)
+
+
+async def test_the_deadline_counts_from_the_submission_also_after_a_restart(
+    houses: Houses,
+) -> None:
+    async with Fake.run("tensorslab", {"tasks": [{"result": "never"}]}) as fake:
+        first = await houses.start(fake, "tensorslab", deadline=3600)
+        id = await first.submit(model="still")
+        await first.so(id, Status.RUNNING)
+        memory = await first.memory(id)
+        await first.stop()
+        await leave(first, id, {**memory, "at": memory["at"] - 3600})
+
+        second = await houses.start(fake, "tensorslab", deadline=3600)
+        await second.failed(id, FailureCode.TIMEOUT, seconds=5)
+        assert fake.counts().received == 1
+
+
+# ------------------------------------------------------------------------------------- waiting
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+async def test_an_outage_slows_it_down_and_fails_nothing(houses: Houses, dialect: str) -> None:
+    faults = ("unavailable", "garbage", "rate_limited", "internal")
+    script = {
+        "tasks": [{"running": 0.2, "unknown_state": True}],
+        "queries": [{"match": {"prompt": one, "nth": 1}, "answer": one} for one in faults],
+    }
+    async with Fake.run(dialect, script) as fake:
+        house = await houses.start(fake, dialect)
+        for id in [await house.submit(model="still", prompt=one) for one in faults]:
+            await house.succeeded(id)
+        made = fake.tasks()
+
+    assert [one.submissions for one in made] == [1] * 4
+    assert all(one.queries >= 2 for one in made)
+
+
+async def test_lost_answers_and_mistakes_of_the_service_are_waited_out(houses: Houses) -> None:
+    script = {
+        "queries": [
+            {"match": {"nth": 1}, "answer": "lost"},
+            {"match": {"nth": 2}, "answer": "unauthenticated"},
+        ]
+    }
+    async with Fake.run("tencent", script) as fake:
+        house = await houses.start(fake, "tencent")
+        id = await house.submit(model="still")
+        await house.succeeded(id)
+
+    assert "did not answer" in await house.log(id)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+async def test_a_service_that_does_not_know_its_task_for_a_while_is_asked_again(
+    houses: Houses, dialect: str
+) -> None:
+    script = {"queries": [{"answer": "not_found", "within": 0.4}]}
+    async with Fake.run(dialect, script) as fake:
+        house = await houses.start(fake, dialect)
+        id = await house.submit(model="still")
+        await house.succeeded(id)
+        assert fake.counts().answers["not_found"] >= 1
+
+
+async def test_one_stuck_answer_delays_nobody_else(houses: Houses) -> None:
+    script = {
+        "submissions": [{"match": {"prompt": "stuck"}, "answer": "slow", "seconds": 5}],
+        "queries": [
+            {"match": {"prompt": "slow"}, "answer": "slow", "seconds": 5},
+            {"match": {"prompt": "odd"}, "answer": "garbage"},
+        ],
+    }
+    async with Fake.run("tensorslab", script) as fake:
+        house = await houses.start(fake, "tensorslab")
+        behind = [await house.submit(model="still", prompt=p) for p in ("stuck", "slow", "odd")]
+        async with asyncio.timeout(4):
+            others = [await house.submit(model="still") for _ in range(20)]
+            for id in others:
+                await house.succeeded(id)
+        for id in behind:
+            assert not (await house.task(id)).ended
+
+
+async def test_what_429_says_holds_for_all_tasks_of_that_service(houses: Houses) -> None:
+    script = {
+        "tasks": [{"result": "never"}],
+        "queries": [{"match": {"prompt": "hold"}, "answer": "rate_limited", "retry_after": 2}],
+    }
+    async with Fake.run("tensorslab", script) as fake:
+        house = await houses.start(fake, "tensorslab")
+        ids = [await house.submit(model="still") for _ in range(10)]
+        for id in ids:
+            await house.so(id, Status.RUNNING)
+        # Another model, which has other options: it is the same service all the same.
+        held = await house.submit(Kind.VIDEO, model="film", duration=5, prompt="hold")
+        async with asyncio.timeout(10):
+            while not fake.counts().answers.get("rate_limited"):  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+        await asyncio.sleep(0.2)  # what is under way ends
+        before = sum(fake.counts().queries.values())
+        await asyncio.sleep(1.2)
+        assert sum(fake.counts().queries.values()) == before
+        assert not (await house.task(held)).ended
+
+
+async def test_the_rate_holds_over_all_tasks(houses: Houses) -> None:
+    async with Fake.run("tensorslab", {"tasks": [{"result": "never"}]}) as fake:
+        house = await houses.start(fake, "tensorslab", per_second=10.0)
+        for _ in range(30):
+            await house.submit(model="still")
+        await asyncio.sleep(2)
+        counts = fake.counts()
+
+    assert 10 <= counts.received + sum(counts.queries.values()) <= 10 * 2 + 6
+
+
+async def test_a_late_success_is_taken_at_the_deadline(houses: Houses) -> None:
+    # Between the last question and the deadline it succeeds.
+    script = {"tasks": [{"late": 0.8}], "queries": [{"answer": "unavailable", "within": 1.5}]}
+    async with Fake.run("tensorslab", script) as fake:
+        house = await houses.start(fake, "tensorslab", deadline=1.0)
+        id = await house.submit(model="still")
+        await house.succeeded(id)
+        assert fake.counts().cancels == {}
+
+
+async def test_what_does_not_end_in_time_fails_and_is_stopped_there(houses: Houses) -> None:
+    async with Fake.run("aitoearn", {"tasks": [{"result": "never"}]}) as fake:
+        house = await houses.start(fake, "aitoearn", deadline=0.5)
+        sentence = await house.failed(
+            await house.submit(Kind.VIDEO, model="film", duration=5), FailureCode.TIMEOUT
+        )
+        (made,) = fake.tasks()
+
+    assert made.id in sentence or "within 0.5 seconds" in sentence
+
+
+# ------------------------------------------------------------------------- states and progress
+
+
+async def test_what_is_queued_there_is_not_running_here(houses: Houses) -> None:
+    script = {"tasks": [{"queued": 1.0, "running": 0.5}]}
+    async with Fake.run("kie", script) as fake:
+        house = await houses.start(fake, "kie")
+        id = await house.submit()
+        async with asyncio.timeout(10):
+            while not fake.counts().queries:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        assert (await house.task(id)).status is Status.QUEUED
+        started = (await house.so(id, Status.RUNNING)).started
+        task = await house.succeeded(id)
+
+    assert task.created is not None
+    assert started is not None
+    assert started - task.created >= 900
+
+
+async def test_progress_is_the_providers_own_and_never_the_end(houses: Houses) -> None:
+    script = {"tasks": [{"running": 2, "progress": True}]}
+    async with Fake.run("kie", script) as fake:
+        house = await houses.start(fake, "kie")
+        id = await house.submit()
+        seen = set()
+        while not (task := await house.task(id)).ended:
+            seen.add(task.progress)
+            await asyncio.sleep(0.02)
+
+    told = {percent for percent in seen if percent is not None}
+    assert len(told) >= 2
+    assert max(told) < 100
+    assert task.progress == 100
+
+
+async def test_progress_that_nobody_tells_is_estimated_from_what_others_took(
+    houses: Houses,
+) -> None:
+    async with Fake.run("tensorslab", {"tasks": [{"running": 0.8}]}) as fake:
+        house = await houses.start(fake, "tensorslab")
+        for _ in range(2):
+            for id in [await house.submit(model="still") for _ in range(8)]:
+                await house.ended(id)
+        id = await house.submit(model="still")
+        seen = set()
+        while not (task := await house.task(id)).ended:
+            seen.add(task.progress)
+            await asyncio.sleep(0.01)
+
+    assert all(percent is None or percent <= 95 for percent in seen)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+async def test_why_it_failed_is_told_in_our_words_beside_theirs(
+    houses: Houses, dialect: str
+) -> None:
+    script = {
+        "tasks": [
+            {
+                "match": {"prompt": "bad"},
+                "result": "failure",
+                "failure": {
+                    "code": "content_policy",
+                    "message": "Blocked by the content policy",
+                    "provider_code": "400",
+                },
+            },
+            {
+                "match": {"prompt": "poor"},
+                "result": "failure",
+                "failure": {"code": "insufficient_credits", "message": "Insufficient credits"},
+            },
+            {"result": "failure", "failure": {"message": "The maker is tired"}},
+        ]
+    }
+    async with Fake.run(dialect, script) as fake:
+        house = await houses.start(fake, dialect)
+        ids = [await house.submit(model="still", prompt=p) for p in ("bad", "poor", "other")]
+        bad, poor, other = [(await house.ended(id)).failure for id in ids]
+
+    assert bad and poor and other
+    assert (bad.code, poor.code, other.code) == (
+        FailureCode.CONTENT_POLICY,
+        FailureCode.INSUFFICIENT_CREDITS,
+        FailureCode.PROVIDER_ERROR,
+    )
+    assert "Blocked by the content policy" in bad.message
+    assert "The maker is tired" in other.message
+    if dialect in ("aigptimage", "kie"):
+        assert bad.provider_code == "400"
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ("Your request was rejected by our safety system", FailureCode.CONTENT_POLICY),
+        ("NSFW content detected", FailureCode.CONTENT_POLICY),
+        ("The prompt violates the terms of use", FailureCode.CONTENT_POLICY),
+        ("输入内容违规", FailureCode.CONTENT_POLICY),
+        ("用户Credits不足", FailureCode.INSUFFICIENT_CREDITS),
+        ("Not enough credits", FailureCode.INSUFFICIENT_CREDITS),
+        ("Your balance is insufficient", FailureCode.INSUFFICIENT_CREDITS),
+        ("GPU memory exhausted", FailureCode.PROVIDER_ERROR),
+        ("no creditable source", FailureCode.PROVIDER_ERROR),
+    ],
+)
+def test_words_are_understood_where_codes_say_little(words: str, code: FailureCode) -> None:
+    assert precise(FailureCode.PROVIDER_ERROR, words) is code
+    assert precise(FailureCode.TIMEOUT, words) is FailureCode.TIMEOUT
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        (InsufficientCredits(), FailureCode.INSUFFICIENT_CREDITS),
+        (UnknownModel(), FailureCode.INVALID_INPUT),
+        (TooLarge(), FailureCode.INVALID_INPUT),
+        (BadRequest("flagged by moderation"), FailureCode.CONTENT_POLICY),
+        (Internal(), FailureCode.PROVIDER_ERROR),
+    ],
+)
+def test_faults_mean_what_they_say(fault: Fault, code: FailureCode) -> None:
+    assert code_of(fault) is code
+
+
+# -------------------------------------------------------------------------------------- results
+
+
+@pytest.mark.parametrize("failure", ["unavailable", "truncated", "lost", "not_found"])
+async def test_files_that_cannot_be_had_are_fetched_again(houses: Houses, failure: str) -> None:
+    async with Fake.run("aigptimage", {"files": {"failures": 1, "failure": failure}}) as fake:
+        house = await houses.start(fake, "aigptimage")
+        task = await house.succeeded(await house.submit(model="still"))
+        (artifact,) = task.artifacts
+        assert artifact.blob is not None
+        assert await house.app.blobs.get(artifact.blob) == sample(Kind.IMAGE).data
+        assert fake.counts().received == 1
+
+
+# ----------------------------------------------------------------------------------- cancelling
+
+
+@pytest.mark.parametrize("deed", ["cancel", "delete"])
+async def test_a_task_that_its_owner_ends_is_ended_there_too(houses: Houses, deed: str) -> None:
+    async with Fake.run("tencent", {"tasks": [{"result": "never"}]}) as fake:
+        house = await houses.start(fake, "tencent")
+        id = await house.submit(model="still")
+        await house.so(id, Status.RUNNING)
+        await end(house, id, deed)
+        async with asyncio.timeout(10):
+            while house.app.worker.runs(id):  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+        (made,) = fake.tasks()
+
+    assert made.canceled
+
+
+async def end(house: House, id: str, deed: str) -> None:
+    if deed == "cancel":
+        await house.app.service.cancel(house.key.id, Cancel(id=id))
+    else:
+        await house.app.service.delete(house.key.id, Delete(ids=(id,)))
+
+
+@pytest.mark.parametrize("deed", ["cancel", "delete"])
+async def test_a_task_that_is_ended_while_it_is_submitted_is_ended_there_too(
+    houses: Houses, deed: str
+) -> None:
+    script = {
+        "submissions": [{"answer": "slow", "seconds": 0.4}],
+        "tasks": [{"result": "never"}],
+    }
+    async with Fake.run("tencent", script) as fake:
+        house = await houses.start(fake, "tencent")
+        id = await house.submit(model="still")
+        await house.asking(id)
+        async with asyncio.timeout(10):
+            while not fake.counts().received:  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+        await end(house, id, deed)
+        async with asyncio.timeout(10):
+            while house.app.worker.runs(id):  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+        (made,) = fake.tasks()
+
+    assert made.canceled
+    assert made.submissions == 1
+
+
+async def test_an_end_that_is_found_by_a_write_is_passed_on_too(houses: Houses) -> None:
+    """Nobody told the worker: what it writes is refused, and it sees why."""
+    script = {
+        "submissions": [{"answer": "slow", "seconds": 0.4}],
+        "tasks": [{"result": "never"}],
+    }
+    async with Fake.run("tencent", script) as fake:
+        house = await houses.start(fake, "tencent")
+        id = await house.submit(model="still")
+        await house.asking(id)
+
+        def write() -> None:
+            connection = connect(house.app.settings.data / "safelight.db")
+            connection.execute("update tasks set status = 'canceled' where id = ?", (id,))
+            connection.close()
+
+        await asyncio.to_thread(write)
+        async with asyncio.timeout(10):
+            while not any(made.canceled for made in fake.tasks()):  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+
+
+async def test_a_process_that_stops_cancels_nothing(houses: Houses) -> None:
+    async with Fake.run("tencent", {"tasks": [{"result": "never"}]}) as fake:
+        house = await houses.start(fake, "tencent")
+        id = await house.submit(model="still")
+        await house.so(id, Status.RUNNING)
+        await house.stop()
+
+        assert fake.counts().cancels == {}
+        assert (await houses.start(fake, "tencent")) is not None
+
+
+# -------------------------------------------------------------------------------------- sources
+
+
+@pytest.mark.parametrize("dialect", ["aigptimage", "kie", "tencent"])
+async def test_an_upload_that_nobody_can_fetch_is_not_submitted(
+    houses: Houses, dialect: str
+) -> None:
+    async with Fake.run(dialect) as fake:
+        house = await houses.start(fake, dialect)
+        id = await house.submit(model="still", sources=(Source(data=picture()),))
+        sentence = await house.failed(id, FailureCode.INVALID_INPUT)
+        assert fake.counts().received == 0
+
+    assert "public_url" in sentence
+
+
+@pytest.mark.parametrize("dialect", ["tensorslab", "aitoearn"])
+async def test_an_upload_goes_along_where_the_wire_has_room(houses: Houses, dialect: str) -> None:
+    async with Fake.run(dialect) as fake:
+        house = await houses.start(fake, dialect)
+        id = await house.submit(model="still", sources=(Source(data=picture()),))
+        await house.succeeded(id)
+        assert fake.counts().received == 1
+
+
+# -------------------------------------------------------------------------------------- options
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({}, "dialect"),
+        ({"dialect": "nobody"}, "nobody"),
+        ({"dialect": "kie", "colour": 1}, "colour"),
+        ({"dialect": "kie", "deadline": 0}, "deadline"),
+        ({"dialect": "kie", "per_second": -1}, "per_second"),
+        ({"dialect": "kie", "concurrency": "many"}, "concurrency"),
+    ],
+)
+def test_options_that_are_none_are_refused_at_the_start_by_name(
+    options: dict[str, Any], named: str
+) -> None:
+    rule = ModelRule(name="video-*", engine="upstream", options=options)
+
+    with pytest.raises(SettingsError, match=rf"video-\*: options: .*{named}") as refused:
+        ModelMap.build((rule,), {})
+
+    assert "\n" not in str(refused.value)
+
+
+def test_the_time_limit_of_a_model_is_the_workers() -> None:
+    assert read_options({"dialect": "kie", "time_limit": 5}) == read_options({"dialect": "kie"})
+
+
+def test_what_a_wire_cannot_say_is_refused_before_the_task_is_accepted() -> None:
+    engine = engines.build("upstream", {})
+    assert engine is not None
+    options = {"dialect": "aitoearn"}
+
+    engine.check(Submit(model="m", prompt="a boat", sources=(Source(data=b"x"),)), options)
+    with pytest.raises(Unsupported) as refused:
+        engine.check(Submit(model="m", prompt="a boat", seed=5), options)
+
+    assert refused.value.parameter == "seed"
+
+
+async def test_a_key_that_is_not_there_fails_the_task_and_asks_nobody(houses: Houses) -> None:
+    async with Fake.run("kie") as fake:
+        house = await houses.start(fake, "kie", key="absent")
+        sentence = await house.failed(await house.submit(), FailureCode.INTERNAL)
+        assert fake.counts().received == 0
+
+    assert "absent" in sentence
+
+
+# --------------------------------------------------------------------------------------- growth
+
+
+async def test_two_thousand_waiting_tasks_take_little(houses: Houses) -> None:
+    async with Fake.run("kie", {"tasks": [{"result": "never"}]}) as fake:
+        house = await houses.start(fake, "kie", per_second=100_000.0, fresh=600.0, concurrency=200)
+        for id in [await house.submit() for _ in range(50)]:
+            async with asyncio.timeout(20):
+                while "id" not in await house.memory(id):  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+        tracemalloc.start()
+        ids = [await house.submit() for _ in range(200)]
+        async with asyncio.timeout(60):
+            for id in ids:
+                while "id" not in await house.memory(id):  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+        taken, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+
+    assert taken / len(ids) < 40_000, taken / len(ids)  # of 2,000: 80 MB
