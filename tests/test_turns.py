@@ -130,3 +130,34 @@ async def test_a_database_that_is_away_is_told_and_holds_up_nobody_after(
 
     async with asyncio.timeout(5):
         await turns.take("kie", 10)
+
+
+async def test_what_is_urgent_comes_first(open_stores: OpenStores) -> None:
+    turns, order = Turns(await open_stores()), list[str]()
+
+    async def take(name: str, urgent: bool) -> None:
+        await turns.take("kie", 50, urgent)
+        order.append(name)
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(20):
+            group.create_task(take(f"question {number}", False))
+        await asyncio.sleep(0.1)
+        group.create_task(take("submission", True))
+
+    assert 0 < order.index("submission") < 15
+    order.remove("submission")
+    assert order == [f"question {number}" for number in range(20)]
+
+
+async def test_who_goes_away_takes_no_turn(open_stores: OpenStores) -> None:
+    turns, times = Turns(await open_stores()), list[float]()
+    several = [asyncio.create_task(ask(turns, times, 20)) for _ in range(6)]
+    await asyncio.sleep(0)
+    for task in several[1:5]:
+        task.cancel()
+
+    await asyncio.wait(several)
+
+    assert len(times) == 2
+    assert times[1] - times[0] < 3 / 20 + SOON

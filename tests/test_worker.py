@@ -617,7 +617,7 @@ async def test_an_engine_that_waits_is_given_an_errand(sending: Parts) -> None:
     async def play(job: Job) -> AsyncIterator[Event]:
         errand = errand_of(job)
         told.append(await errand.secret("kie"))
-        await errand.take_turn("kie", 100)
+        await errand.take_turn("kie", 100, False)
         assert not errand.ended()
         yield write_picture(job)
 
@@ -891,7 +891,7 @@ async def test_turns_are_shared_by_the_workers_of_one_store(sending: Parts) -> N
     times: list[float] = []
 
     async def play(job: Job) -> AsyncIterator[Event]:
-        await errand_of(job).take_turn("kie", 20)
+        await errand_of(job).take_turn("kie", 20, False)
         times.append(time.time())
         yield write_picture(job)
 
@@ -919,7 +919,7 @@ async def test_a_turn_that_the_database_cannot_give_is_waited_for(
         return await write(self, script)
 
     async def play(job: Job) -> AsyncIterator[Event]:
-        await errand_of(job).take_turn("kie", 100)
+        await errand_of(job).take_turn("kie", 100, False)
         yield write_picture(job)
 
     monkeypatch.setattr("safelight.worker._PAUSES", (0.01, 0.01, 0.01))

@@ -104,6 +104,7 @@ class Worker:
         self._observe = observe
         self._clock = clock
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._elsewhere: set[str] = set()  # those whose engines only wait here
         self._releasing = False
 
     # -------------------------------------------------------------------------- from outside
@@ -118,6 +119,8 @@ class Worker:
             return True
         run = asyncio.ensure_future(self._run(task_id, engine))
         self._running[task_id] = run
+        if self._models.waits(engine):
+            self._elsewhere.add(task_id)
         try:
             await asyncio.wait([run])
         except asyncio.CancelledError:
@@ -127,6 +130,7 @@ class Worker:
         finally:
             del self._running[task_id]
             self._ended.discard(task_id)
+            self._elsewhere.discard(task_id)
             if not run.cancelled() and (problem := run.exception()) is not None:
                 _log.error("run_failed", task=task_id, exc_info=problem)
         return not (run.cancelled() and self._releasing)
@@ -148,10 +152,14 @@ class Worker:
             if task is None or task.ended:
                 self.stop(task_id)
 
-    async def release(self) -> None:
-        """Stop all runs and give their tasks back, to be run again."""
+    async def release(self, elsewhere: bool = False) -> None:
+        """Stop all runs and give their tasks back, to be run again.
+
+        Or those alone whose tasks are done `elsewhere`: they lose nothing by it, and need no grace.
+        """
         self._releasing = True
-        runs = list(self._running.values())
+        ids = self._elsewhere if elsewhere else self._running
+        runs = [self._running[id] for id in ids]
         for run in runs:
             run.cancel()
         if runs:
@@ -307,8 +315,10 @@ class Worker:
             raise Failed(FailureCode.INTERNAL, f"There is no key {name!r} here")
         return await self._secret(name)
 
-    async def _take_turn(self, service: str, per_second: float) -> None:
-        await self._patiently(lambda: self._turns.take(service, per_second), (StoreUnavailable,))
+    async def _take_turn(self, service: str, per_second: float, urgent: bool) -> None:
+        await self._patiently(
+            lambda: self._turns.take(service, per_second, urgent), (StoreUnavailable,)
+        )
 
     async def _make(
         self, task: Task, place: Place, folder: Path, memory: dict[str, Any], clock: _Clock

@@ -25,6 +25,12 @@ from safelight.task import bare_id
 ASKED = {Kind.IMAGE: IMAGES, Kind.VIDEO: VIDEOS}
 UPLOADS = tuple(name for name in SERVED if named(name).uploads)
 
+# A film in TensorsLab's words always has a number of frames, for which these have no words.
+UNSAID = {
+    "aitoearn": [("tensorslab", Kind.VIDEO)],
+    "tencent": [("tensorslab", Kind.VIDEO)],
+}
+
 
 def asked(dialect: str, kind: Kind) -> Submit:
     """A task that can be said in every dialect: of seeds not all have heard."""
@@ -93,7 +99,7 @@ async def test_what_is_given_out_is_what_the_other_server_made(
     server: Running, ring: Ring, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     theirs = request.node.callspec.params["ring"]
-    refused: list[tuple[str, str, str]] = []
+    refused: list[tuple[str, Kind]] = []
 
     async def go_round(ours: str, kind: Kind, count: int) -> None:
         submit = msgspec.structs.replace(
@@ -103,7 +109,8 @@ async def test_what_is_given_out_is_what_the_other_server_made(
             try:
                 task = await client.submit(submit)
             except BadRequest as fault:
-                refused.append((ours, kind.value, fault.message))
+                assert "fps" in fault.message
+                refused.append((ours, kind))
                 return
             given = await bytes_of(client, task.id, kind, tmp_path / ours / kind)
         async with server.client(theirs) as client:
@@ -120,7 +127,7 @@ async def test_what_is_given_out_is_what_the_other_server_made(
         *(go_round(ours, Kind.IMAGE, 2) for ours in SERVED),
         *(go_round(ours, Kind.VIDEO, 1) for ours in SERVED),
     )
-    assert refused == []
+    assert refused == UNSAID.get(theirs, [])
 
 
 @pytest.mark.parametrize("ours", UPLOADS)

@@ -107,15 +107,16 @@ class Errand(Job, frozen=True, kw_only=True):
     `memory` is what an earlier run of the task has yielded as `Remember` last. Where there is any,
     `sources` is empty: `fetch_sources()` fetches them if they are needed again. `ended()` says
     whether the task was ended by its owner, and not only this run. `secret(name)` is a key at
-    another service; it raises `Failed`. `take_turn(service, per_second)` returns when it is time
-    to ask that service something: so many questions a second are asked by all workers together.
+    another service; it raises `Failed`. `take_turn(service, per_second, urgent)` returns when it
+    is time to ask that service something: so many questions a second are asked by all workers
+    together, and what is urgent before what is not.
     """
 
     memory: dict[str, Any]
     fetch_sources: Callable[[], Awaitable[tuple[Given, ...]]]
     ended: Callable[[], bool]
     secret: Callable[[str], Awaitable[str]]
-    take_turn: Callable[[str, float], Awaitable[None]]
+    take_turn: Callable[[str, float, bool], Awaitable[None]]
 
 
 class Failed(Exception):

@@ -149,7 +149,7 @@ class OpenAI:
         async with self._place(options):
             began, pause, files = time.time(), _PAUSE, None
             while files is None:
-                await job.take_turn(f"openai {options.url}", options.per_second)
+                await job.take_turn(f"openai {options.url}", options.per_second, True)
                 yield Started()
                 yield Remember(memory={"asking": time.time()}, stopped={})
                 answer = await see_through(_make(order), job.ended)

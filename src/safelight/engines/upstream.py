@@ -165,11 +165,11 @@ class _Service:
         self._hold_until = max(self._hold_until, time.monotonic() + seconds)
         return seconds
 
-    async def turn(self, job: Errand, per_second: float) -> None:
+    async def turn(self, job: Errand, per_second: float, urgent: bool) -> None:
         """Wait until it may be asked something, by any of all workers."""
         while True:
             await asyncio.sleep(max(0.0, self._left()))
-            await job.take_turn(self._name, per_second)
+            await job.take_turn(self._name, per_second, urgent)
             if self._left() <= 0:  # else it has asked so meanwhile
                 return
 
@@ -211,9 +211,9 @@ class _Provider:
     def pace(self, submit: Submit) -> Pace:
         return self.paces.setdefault((submit.model, submit.kind), Pace(self.options.fresh))
 
-    async def turn(self, job: Errand) -> None:
-        """Wait until the service may be asked something."""
-        await self.service.turn(job, self._per_second)
+    async def turn(self, job: Errand, urgent: bool = False) -> None:
+        """Wait until the service may be asked something; what is urgent is asked first."""
+        await self.service.turn(job, self._per_second, urgent)
 
 
 class _Run:
@@ -267,7 +267,9 @@ class _Run:
             asked = msgspec.structs.replace(self._asked, sources=await self._sources())
             began, pause, cancelled = time.time(), _PAUSE, False
             while self._id is None:
-                await self._provider.turn(self._job)
+                await self._provider.turn(
+                    self._job, urgent=True
+                )  # not after thousands of questions
                 before: dict[str, Any] | None = None if self._lost else {}
                 yield Remember(memory={"asking": time.time()}, stopped=before)
                 # Told to stop, it hears the answer first.

@@ -213,9 +213,10 @@ class App:
         self.draining = True
         self.queue.stop()
         if self._working is not None:
+            given_back = asyncio.create_task(self.worker.release(elsewhere=True))
             await asyncio.wait([self._working], timeout=self.settings.grace)
             await self.worker.release()
-            await asyncio.wait([self._working])
+            await asyncio.wait([self._working, given_back])
         for task in self._running:
             task.cancel()
         if self._running:
