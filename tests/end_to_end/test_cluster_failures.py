@@ -169,7 +169,7 @@ def own_s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 AWAY: dict[str, tuple[int, Callable[[Any], Any], Any]] = {
     "tensorslab": (503, lambda body: body["code"], 9999),
     "aigptimage": (503, lambda body: body["code"], 503),
-    "aitoearn": (200, lambda body: body["code"], 500),
+    "aitoearn": (200, lambda body: body["code"], 19001),
     "tencent": (200, lambda body: body["Response"]["Error"]["Code"], "ServiceUnavailable"),
 }
 

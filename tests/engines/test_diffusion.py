@@ -55,7 +55,7 @@ def engine() -> Iterator[Diffusion]:
     """One for most tests, so that its process loads each model once."""
     one = build(SETTINGS)
     yield one
-    one.close()
+    asyncio.run(one.close())
 
 
 @pytest.fixture(scope="module")
@@ -356,7 +356,7 @@ async def test_the_model_used_the_longest_ago_is_given_up(models: Path, tmp_path
             (third, film()),
         )
     ]
-    engine.close()
+    await engine.close()
 
     assert "Gives up" not in "".join(told[:3])
     assert "Loads" not in told[2]

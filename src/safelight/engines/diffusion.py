@@ -98,7 +98,7 @@ class Diffusion:
             async for event in saving:
                 yield event
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """End the idle processes now, and not when the engine is collected."""
         for children in (self._savers, *self._processes.values()):
             children.close()

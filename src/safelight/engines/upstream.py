@@ -12,10 +12,10 @@ import contextlib
 import itertools
 import random
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Coroutine, Mapping
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -61,6 +61,8 @@ from safelight.task import (
 )
 from safelight.wire import Dialect
 
+_T = TypeVar("_T")
+
 _CARDS = tuple(
     ModelCard(name="upstream", kind=kind, description="Runs at another service.", max_sources=16)
     for kind in Kind
@@ -70,6 +72,7 @@ _PAUSE, _LONGEST_PAUSE = 1.0, 30.0  # seconds, after a fault; doubled up to the 
 _LONGEST_HOLD = 600.0  # that a service is left alone, whatever it asks for
 _LAST_SECONDS = 30.0  # that an answer to the last question is waited for
 _CANCEL_SECONDS = 5.0
+_CLOSE_SECONDS = 2.0
 _FORGOTTEN_SECONDS = 120.0  # after which a service that does not know its own id is believed
 _CONNECTIONS = 200
 # After these a service has certainly not accepted a submission, and may accept it later.
@@ -190,6 +193,7 @@ class _Provider:
         self.paces: dict[tuple[str, Kind], Pace] = {}
         self._per_second = options.per_second or self.dialect.polls_per_second
         self._clients: dict[str, AsyncClient] = {}
+        self._asked: set[asyncio.Future[Any]] = set()
 
     def client(self, key: str | None) -> AsyncClient:
         """The client that asks with that key."""
@@ -204,7 +208,28 @@ class _Provider:
             )
         return client
 
+    async def ask(self, question: Coroutine[Any, Any, _T]) -> _T:
+        """The answer to a question. Whoever is told to stop does not wait for it.
+
+        But the question goes on: a request that is cancelled in the middle leaves its connection
+        behind, neither closed nor of any use.
+        """
+        asked = asyncio.ensure_future(question)
+        self._asked.add(asked)
+        asked.add_done_callback(self._answered)
+        return await asyncio.shield(asked)
+
+    def _answered(self, asked: asyncio.Future[Any]) -> None:
+        self._asked.discard(asked)
+        if not asked.cancelled():
+            asked.exception()  # whoever asked has it too, unless it was told to stop
+
     async def close(self) -> None:
+        """Close the connections, once what was asked is answered, or after a moment."""
+        if self._asked:
+            await asyncio.wait(self._asked, timeout=_CLOSE_SECONDS)
+        for asked in self._asked:
+            asked.cancel()
         for client in self._clients.values():
             await client.close()
 
@@ -413,7 +438,7 @@ class _Run:
 
     async def _fetch(self) -> Task:
         assert self._client is not None and self._id is not None
-        return await self._client.fetch(self._id, self._asked.kind)
+        return await self._provider.ask(self._client.fetch(self._id, self._asked.kind))
 
     async def _ask_last(self) -> Task:
         """The deadline is there: ask once more, and take a late success."""

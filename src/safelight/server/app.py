@@ -242,9 +242,11 @@ class App:
 
     async def close(self) -> None:
         """Write what is waiting, and close."""
-        await self._models.close()
-        await self.store.close()
-        await asyncio.to_thread(self.scratch.close)
+        try:
+            await self._models.close()
+        finally:
+            await self.store.close()
+            await asyncio.to_thread(self.scratch.close)
 
     # --------------------------------------------------------------------- what is no dialect's
 
