@@ -46,6 +46,7 @@ GONE: tuple[type[Exception], ...] = (
     asyncpg.TransactionRollbackError,  # a deadlock: this one gave way
     asyncpg.ReadOnlySQLTransactionError,  # a primary that has become a standby
     asyncpg.InterfaceError,  # the connection is closed, or closing
+    asyncpg.InternalClientError,  # its end was just being read when something was asked
 )
 
 
