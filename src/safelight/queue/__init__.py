@@ -6,8 +6,11 @@ ended meanwhile does no harm, because a worker claims its task in the store firs
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple, Protocol
+
+from pgqueuer.domain.settings import db_settings
 
 # Runs the task of that id, which was queued for that engine; False where it is given back.
 Work = Callable[[str, str], Awaitable[bool]]
@@ -56,3 +59,17 @@ class Queue(Protocol):
 
     def stop(self) -> None:
         """Hand out no more tasks."""
+
+
+def change_notice() -> str:
+    """What PgQueuer takes for a notice of a changed queue, and looks into it."""
+    settings = db_settings()
+    return json.dumps(
+        {
+            "channel": settings.channel,
+            "operation": "insert",
+            "sent_at": "1970-01-01T00:00:00+00:00",
+            "table": settings.queue_table,
+            "type": "table_changed_event",
+        }
+    )

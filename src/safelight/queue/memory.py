@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import timedelta
@@ -16,7 +15,7 @@ from pgqueuer.models import Job
 from pgqueuer.ports.repository import EntrypointExecutionParameter
 from pgqueuer.types import QueueEntrypoint, QueueManagerId
 
-from safelight.queue import Lane, Places, Work
+from safelight.queue import Lane, Places, Work, change_notice
 
 
 class _Unlogged(list[Any]):
@@ -87,7 +86,7 @@ class MemoryQueue:
                 await work(task_id, job.entrypoint)
             finally:
                 self._queries.places.leave(job.entrypoint, job.id)
-                await self._queries.driver.notify(db_settings().channel, _change())
+                await self._queries.driver.notify(db_settings().channel, change_notice())
 
         for engine in self._queries.places.engines():
             self._queuer.entrypoint(engine, accepts_context=False)(run_one)
@@ -95,14 +94,6 @@ class MemoryQueue:
 
     def stop(self) -> None:
         self._queuer.shutdown.set()
-
-
-def _change() -> str:
-    """What PgQueuer takes for a change of the queue, and looks into it."""
-    settings = db_settings()
-    event = {"channel": settings.channel, "operation": "update", "table": settings.queue_table}
-    told = {**event, "sent_at": "1970-01-01T00:00:00+00:00", "type": "table_changed_event"}
-    return json.dumps(told)
 
 
 class _Jobs(InMemoryQueries):

@@ -27,7 +27,7 @@ from pgqueuer.qm import QueueManager
 from pgqueuer.types import JobId, QueueEntrypoint, QueueManagerId
 
 from safelight.postgres import Database, DatabaseGone
-from safelight.queue import Lane, Places, Work
+from safelight.queue import Lane, Places, Work, change_notice
 
 if TYPE_CHECKING:
     from safelight.postgres import Connection
@@ -166,7 +166,7 @@ class _Driver:
             return
         self._awake = True
         for callback in self._wake:
-            callback(_change())
+            callback(change_notice())
 
     def looks(self) -> None:
         """PgQueuer looks into the queue: what happens from now on it is to be told of."""
@@ -206,19 +206,6 @@ class _Driver:
         if self._stopped is None:
             return False
         return time.monotonic() - max(since, self._stopped) >= _STOPPING_SECONDS
-
-
-def _change() -> str:
-    settings = db_settings()
-    return json.dumps(
-        {
-            "channel": settings.channel,
-            "operation": "insert",
-            "sent_at": "1970-01-01T00:00:00+00:00",
-            "table": settings.queue_table,
-            "type": "table_changed_event",
-        }
-    )
 
 
 class _Jobs(Queries):
@@ -289,7 +276,7 @@ class _Jobs(Queries):
                 queries = Queries(AsyncpgDriver(cast(Any, connection)))
                 await queries.retry_job(job, delay, traceback_record)
                 # The trigger tells of new jobs and of those that are gone, not of changed ones.
-                await queries.driver.notify(self.qbe.settings.channel, _change())
+                await queries.driver.notify(self.qbe.settings.channel, change_notice())
 
         await self._own.transact(act)
 
@@ -332,7 +319,7 @@ async def move(database: Database, task_id: str, engine: str) -> None:
     """Have a task that waits for one engine wait for another. Raises `DatabaseGone`."""
     async with database.acquire() as connection:
         await connection.execute(_MOVE, task_id, engine)
-        await connection.execute("select pg_notify($1, $2)", db_settings().channel, _change())
+        await connection.execute("select pg_notify($1, $2)", db_settings().channel, change_notice())
 
 
 async def sweep_log(database: Database, days: float) -> None:
