@@ -277,6 +277,7 @@ class Catalogue(Record, frozen=True, kw_only=True):
 Reply = Task | Page | Deleted | Catalogue
 
 _ID = re.compile(r"(?:[0-9A-Za-z]+[-_])*([0-9a-fA-F]{24})")
+MOST_ID = 128  # characters of an id with its decoration
 
 
 def new_id(now: int, random: bytes) -> str:
@@ -293,8 +294,9 @@ def bare_id(text: str) -> str | None:
 
     A decoration is words ended by `-` or `_`, as in `2600-WorkflowTask-<24 hex digits>`. Every
     dialect reads every decoration, so that an id can be carried from one to the other as it is.
+    What is longer than `MOST_ID` is none, and is not looked at.
     """
-    found = _ID.fullmatch(text)
+    found = _ID.fullmatch(text) if len(text) <= MOST_ID else None
     return found[1].lower() if found else None
 
 

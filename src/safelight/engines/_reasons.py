@@ -17,18 +17,21 @@ _FAULTS: tuple[tuple[type[Fault], FailureCode], ...] = (
 )
 # Most wires have one code for all that is wrong with a task, and tell the reason in a sentence.
 _VAGUE = frozenset({FailureCode.PROVIDER_ERROR, FailureCode.INVALID_INPUT, FailureCode.INTERNAL})
+# A word between two others is of bounded length: a sentence of one long word would take for ever.
 _WORDS = tuple(
     (re.compile(pattern, re.IGNORECASE), code)
     for pattern, code in (
         (
             r"(?:content|usage|safety|community)[ _-]?(?:policy|policies|guideline|filter|system)"
             r"|moderation|nsfw|(?:sensitive|prohibited|inappropriate|unsafe)[ _-]?(?:content|word)"
-            r"|violat\w+ .{0,40}(?:polic|guideline|terms)|违规|敏感|审核",
+            r"|violat\w{1,9} .{0,40}(?:polic|guideline|terms)|违规|敏感|审核",
             FailureCode.CONTENT_POLICY,
         ),
         (
-            r"(?:insufficient|not enough|out of|no)[ _](?:\w+[ _])?(?:credits?|balance|funds?)\b"
-            r"|\b(?:credits?|balance|funds) (?:\w+ )?(?:insufficient|not enough|too low|exhausted)"
+            r"(?:insufficient|not enough|out of|no)[ _](?:\w{1,30}[ _])?"
+            r"(?:credits?|balance|funds?)\b"
+            r"|\b(?:credits?|balance|funds) (?:\w{1,30} )?"
+            r"(?:insufficient|not enough|too low|exhausted)"
             r"|余额不足|积分不足|credits不足",
             FailureCode.INSUFFICIENT_CREDITS,
         ),
