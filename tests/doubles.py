@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -143,6 +146,43 @@ async def until(holds: Callable[[], object], seconds: float = 10) -> None:
     async with asyncio.timeout(seconds):
         while not holds():  # noqa: ASYNC110 - what is waited for tells nobody
             await asyncio.sleep(0.002)
+
+
+@dataclass
+class Holdup:
+    """The longest time that the loop did nothing else, in seconds."""
+
+    seconds: float = 0.0
+
+
+@asynccontextmanager
+async def longest_holdup() -> AsyncIterator[Holdup]:
+    """Watches the loop while its body runs.
+
+    Only as long as this process had a processor: others on the machine are no fault of ours.
+    """
+    seen = Holdup()
+
+    async def tick() -> None:
+        while True:
+            before, worked = time.perf_counter() + 0.005, time.process_time()
+            await asyncio.sleep(0.005)
+            held = min(time.perf_counter() - before, time.process_time() - worked)
+            seen.seconds = max(seen.seconds, held)
+
+    ticking = asyncio.create_task(tick())
+    await asyncio.sleep(0)
+    try:
+        yield seen
+        await asyncio.sleep(0.01)
+    finally:
+        ticking.cancel()
+
+
+def resident() -> int:
+    """The memory that this process has, in bytes."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 @dataclass

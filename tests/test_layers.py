@@ -23,7 +23,7 @@ LAYERS = (
     {"blobs", "config", "media", "queue", "secrets", "store"},
     {"client", "links", "turns"},
     {"engines"},
-    {"fetching", "models"},
+    {"fetching", "inspection", "models"},
     {"service"},
     {"worker"},
     {"server"},

@@ -16,6 +16,7 @@ from safelight.blobs import Blobs
 from safelight.config import ModelRule
 from safelight.errors import Conflict, Fault, InvalidValue, NotFound, UnknownModel, Unsupported
 from safelight.fetching import Fetcher
+from safelight.inspection import Inspector
 from safelight.links import Links, Target
 from safelight.queue.memory import MemoryQueue
 from safelight.secrets import Vault
@@ -40,7 +41,7 @@ from safelight.task import (
 )
 
 RETENTION = 1000
-MOST_BYTES, MOST_PIXELS = 2000, 10_000
+MOST_BYTES, MOST_PIXELS, MOST_TEXT = 2000, 10_000, 4000
 
 
 @dataclass
@@ -74,20 +75,22 @@ class Parts:
 async def parts(tmp_path: Path) -> AsyncIterator[Parts]:
     queue, links, now = MemoryQueue(), Links(Vault(b"secret")), [NOW]
     store, folder = SQLiteStore.open(tmp_path / "db", queue.put), tmp_path / "files"
-    engine, stopped = Player(), list[str]()
+    engine, stopped, inspector = Player(), list[str](), Inspector(MOST_PIXELS)
     store.listen(scripts.ENDED, stopped.append)
     service = Service(
         store,
         Blobs.local(folder),
         models_of(engine, ModelRule(name="still", engine="sketch", options={"a": 1})),
         Fetcher(MOST_BYTES, 1),
+        inspector,
         links,
         retention=RETENTION,
         max_source=MOST_BYTES,
-        max_pixels=MOST_PIXELS,
+        max_text=MOST_TEXT,
         clock=lambda: now[0],
     )
     yield Parts(store, folder, queue, links, service, engine, stopped, now)
+    inspector.close()
     await store.close()
 
 

@@ -78,7 +78,10 @@ class Settings(BaseSettings):
     grace: float = Field(default=20, ge=0)  # seconds that running tasks get when told to stop
     retention_days: float = Field(default=7, gt=0)
 
-    max_body: int = Field(default=64 * 2**20, gt=0)  # bytes of a request
+    max_body: int = Field(default=64 * 2**20, gt=0)  # bytes of a request that carries files
+    max_bodies: int | None = None  # bytes of all requests under way; three times max_body, if unset
+    body_timeout: float = Field(default=60, gt=0)  # seconds that a request's body may take
+    max_text: int = Field(default=256 * 1024, ge=1024)  # bytes of what a task is asked with
     max_source: int = Field(default=32 * 2**20, gt=0)  # bytes of one source file
     max_pixels: int = Field(default=4096 * 4096, gt=0)  # of a picture, read or made
     rates: dict[str, str] = Field(
@@ -113,6 +116,8 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _check_together(self) -> Settings:
+        if self.room_for_bodies < 2 * self.max_body:
+            raise ValueError("max_bodies: must be twice max_body at least, for a caller gets half")
         if self.database is None:
             if self.processes > 1:
                 raise ValueError("processes: more than one need a PostgreSQL database")
@@ -133,6 +138,11 @@ class Settings(BaseSettings):
         for text in value.values():
             limits.parse(text)
         return value
+
+    @property
+    def room_for_bodies(self) -> int:
+        """The bytes that all requests under way may have together."""
+        return self.max_bodies if self.max_bodies is not None else 3 * self.max_body
 
     @property
     def retention(self) -> int:

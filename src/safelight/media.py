@@ -1,38 +1,39 @@
-"""Pictures that callers send: looked at before they are accepted."""
+"""Pictures that callers send: what their files say of themselves."""
 
 from __future__ import annotations
 
 import io
 import warnings
+from pathlib import Path
 
 from PIL import Image
-
-from safelight.errors import InvalidValue
 
 # The formats that are opened at all; Pillow knows more, and each is more to attack.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 
 
-def check_picture(data: bytes, most_pixels: int, parameter: str) -> None:
-    """Raise `InvalidValue` unless `data` begins as a picture of at most that many pixels.
+class NoPicture(Exception):
+    """What was looked at is no picture of a known format, or not as far as it is there."""
 
-    Only the header is read: a decompression bomb is refused before it is decompressed.
+
+class TooManyPixels(Exception):
+    """It is a picture, and larger than any that may be read."""
+
+
+def picture_size(file: bytes | Path) -> tuple[int, int]:
+    """The width and height of a picture, in pixels. Raises `NoPicture`, `TooManyPixels`.
+
+    `file` is the file, or its path. Only the header is read, so that a decompression bomb is known
+    for what it is before it is decompressed; but a header may be as long as the file.
     """
+    source = io.BytesIO(file) if isinstance(file, bytes) else file
     try:
         with warnings.catch_warnings():
             # Pillow warns at a limit of its own; ours is the one that is set.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
-                width, height = picture.size
+            with Image.open(source, formats=FORMATS) as picture:
+                return picture.size
     except Image.DecompressionBombError:
-        raise InvalidValue(f"{parameter}: the picture is too large", parameter=parameter) from None
+        raise TooManyPixels from None
     except Exception:  # whatever a broken file makes Pillow's readers raise
-        known = ", ".join(FORMATS)
-        raise InvalidValue(
-            f"{parameter}: not a picture of a known format ({known})", parameter=parameter
-        ) from None
-    if width * height > most_pixels:
-        raise InvalidValue(
-            f"{parameter}: {width}x{height} is more than {most_pixels} pixels",
-            parameter=parameter,
-        )
+        raise NoPicture from None

@@ -17,8 +17,8 @@ import msgspec
 from safelight.blobs import Blobs
 from safelight.errors import Conflict, Internal, InvalidValue, NotFound
 from safelight.fetching import Fetcher
+from safelight.inspection import Inspector
 from safelight.links import Links
-from safelight.media import check_picture
 from safelight.media_types import media_type_of
 from safelight.models import ModelMap
 from safelight.store import Store, StoreUnavailable, scripts
@@ -40,6 +40,7 @@ from safelight.task import (
     Submit,
     Task,
     bare_id,
+    drop_data,
     new_id,
 )
 
@@ -48,6 +49,7 @@ TASKS = "tasks/"  # where the blobs of all tasks are
 _MOST_SOURCES = 16
 _SETTLING = (0.2, 0.5, 1.0, 2.0, 4.0)  # seconds between two looks for a task
 _MOST_IN_A_LIST = 1000
+_encoder = msgspec.json.Encoder()
 
 
 def now_millis() -> int:
@@ -69,21 +71,23 @@ class Service:
         blobs: Blobs,
         models: ModelMap,
         fetcher: Fetcher,
+        inspector: Inspector,
         links: Links,
         *,
         retention: int,
         max_source: int,
-        max_pixels: int,
+        max_text: int,
         clock: Callable[[], int] = now_millis,
     ) -> None:
         self._store = store
         self._blobs = blobs
         self._models = models
         self._fetcher = fetcher
+        self._inspector = inspector
         self._links = links
         self._retention = retention
         self._max_source = max_source
-        self._max_pixels = max_pixels
+        self._max_text = max_text
         self._clock = clock
 
     async def carry_out(self, who: str, dialect: str, command: Command) -> Reply:
@@ -110,6 +114,12 @@ class Service:
         return task
 
     async def submit(self, who: str, dialect: str, submit: Submit) -> Task:
+        self._check_length(submit)
+        said = await _digest(dialect, submit)
+        # Before anything is judged: what was accepted once is answered so again, whatever has
+        # become of its model and its sources since.
+        if (earlier := await self._find_repeat(who, submit, said)) is not None:
+            return earlier
         place = self._models.find(submit)
         place.engine.check(submit, place.options)
         await self._check_sources(submit)
@@ -127,7 +137,26 @@ class Service:
             created=now,
             updated=now,
         )
-        return await self._add(task, digest(dialect, submit), place.engine.name)
+        return await self._add(task, said, place.engine.name)
+
+    def _check_length(self, submit: Submit) -> None:
+        """Raise `InvalidValue` where a task is asked with more than is kept and told of one."""
+        if len(_encoder.encode(drop_data(submit))) > self._max_text:
+            name = _longest(submit)
+            raise InvalidValue(
+                f"{name}: a task is asked with at most {self._max_text} bytes", parameter=name
+            )
+
+    async def _find_repeat(self, who: str, submit: Submit, said: str) -> Task | None:
+        """The task that the same request made before, by its idempotency key."""
+        if submit.idempotency_key is None:
+            return None
+        try:
+            return await self._store.read(
+                scripts.find_repeat(who, submit.idempotency_key, said, self._oldest())
+            )
+        except DifferentBody:
+            raise _different() from None
 
     async def _add(self, task: Task, digest: str, engine: str) -> Task:
         try:
@@ -136,10 +165,7 @@ class Service:
             )
         except DifferentBody:
             await self._drop_sources(task)
-            raise Conflict(
-                "the idempotency key was used before, with another request",
-                parameter="Idempotency-Key",
-            ) from None
+            raise _different() from None
         except StoreUnavailable as problem:
             # Sources are left: housekeeping removes what turns out to be nobody's.
             if not problem.unclear:
@@ -186,7 +212,7 @@ class Service:
                         f"{parameter}: larger than {self._max_source} bytes", parameter=parameter
                     )
                 if source.role in _PICTURES:
-                    check_picture(source.data, self._max_pixels, parameter)
+                    await self._inspector.check(source.data, parameter)
             elif source.url is not None and self._links.read_url(source.url) is None:
                 await self._fetcher.check(source.url, parameter)
 
@@ -238,6 +264,28 @@ class Service:
         return self._clock() - self._retention
 
 
+def _different() -> Conflict:
+    return Conflict(
+        "the idempotency key was used before, with another request", parameter="Idempotency-Key"
+    )
+
+
+def _longest(submit: Submit) -> str:
+    """The parameter that makes a submission as long as it is."""
+    sizes = {
+        name: len(_encoder.encode(value))
+        for name, value in msgspec.structs.asdict(drop_data(submit)).items()
+        if name not in ("extra", "sources")
+    } | {
+        f"source {number}": len(_encoder.encode(source))
+        for number, source in enumerate(drop_data(submit).sources, 1)
+    }
+    longest = max(sizes, key=sizes.__getitem__)
+    # What is there on one wire only may repeat the others: it is named where it has more than they.
+    beyond = len(_encoder.encode(submit.extra)) > 2 * sizes[longest]
+    return "extra" if beyond else longest
+
+
 def _id(text: str) -> str:
     id = bare_id(text)
     if id is None:
@@ -248,6 +296,13 @@ def _id(text: str) -> str:
 def _seed(drawn: bytes) -> int:
     """A seed that every wire can say: 0 to 2**31 - 1."""
     return int.from_bytes(drawn, "big") >> 1
+
+
+async def _digest(dialect: str, submit: Submit) -> str:
+    """The `digest`, made apart from the loop where there is much to hash."""
+    if submit.idempotency_key is None or all(source.data is None for source in submit.sources):
+        return digest(dialect, submit)
+    return await asyncio.to_thread(digest, dialect, submit)
 
 
 def digest(dialect: str, submit: Submit) -> str:

@@ -32,6 +32,7 @@ from safelight.blobs import BlobError, Blobs
 from safelight.config import Settings, SettingsError
 from safelight.engines import traits_of
 from safelight.fetching import Fetcher
+from safelight.inspection import Inspector
 from safelight.links import FILES, Links
 from safelight.models import ModelMap
 from safelight.postgres import Database, DatabaseGone, without_password
@@ -139,15 +140,17 @@ class App:
         )
         store.listen(scripts.ENDED, self.worker.stop)
         store.on_return(self._look)
+        self._inspector = Inspector(settings.max_pixels)
         self.service = Service(
             store,
             blobs,
             models,
             fetcher,
+            self._inspector,
             links,
             retention=settings.retention,
             max_source=settings.max_source,
-            max_pixels=settings.max_pixels,
+            max_text=settings.max_text,
         )
         self.housekeeping = Housekeeping(
             store, blobs, parts.recovery(self.worker), settings.retention
@@ -243,6 +246,7 @@ class App:
     async def close(self) -> None:
         """Write what is waiting, and close."""
         try:
+            self._inspector.close()
             await self._models.close()
         finally:
             await self.store.close()

@@ -182,6 +182,22 @@ def _find_same(task: Task, token: str, digest: str, oldest: int) -> Script[Task 
     return read_task(rows[0])
 
 
+def find_repeat(owner: str, token: str, digest: str, oldest: int) -> Script[Task | None]:
+    """The task that an idempotency key made, as `add` would find it; it only reads.
+
+    Raises `DifferentBody` where that key came with another `digest`.
+    """
+    rows = yield Query("get_idempotency", {"owner": owner, "token": token})
+    if not rows:
+        return None
+    said, task_id, finished = rows[0]
+    if finished is not None and finished <= oldest:
+        return None
+    if said != digest:
+        raise DifferentBody
+    return (yield from get_any(task_id))
+
+
 def enqueue(id: str, engine: str) -> Script[None]:
     """Queue a task that is there and is not queued."""
     yield Enqueue(id, engine)
