@@ -12,6 +12,7 @@ import math
 import re
 import secrets
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from functools import cached_property
 from operator import attrgetter
 from typing import Any, NamedTuple, NoReturn
 from urllib.parse import parse_qsl, quote, unquote, urlencode
@@ -63,10 +64,30 @@ class Part(Record, frozen=True, kw_only=True):
             raise Malformed(self.name, "not UTF-8 text", "type") from None
 
 
-class Request(Record, frozen=True, kw_only=True):
+class _Body(NamedTuple):
+    """What a body was read as, or what is wrong with it."""
+
+    value: Any = None
+    problem: str | None = None
+
+    def open(self) -> Any:
+        if self.problem is not None:
+            raise Malformed("", self.problem, "syntax")
+        return self.value
+
+
+def _read_once(read: Callable[..., Any], *arguments: Any) -> _Body:
+    try:
+        return _Body(read(*arguments))
+    except Malformed as problem:
+        return _Body(problem=problem.problem)
+
+
+class Request(Record, frozen=True, kw_only=True, dict=True):
     """An HTTP request as plain data. Header names are lower case, header values as sent.
 
-    `query` is the raw text after `?`; `target` joins it to the path again.
+    `query` is the raw text after `?`; `target` joins it to the path again. A body is parsed once,
+    however often it is asked for.
     """
 
     method: str
@@ -93,16 +114,29 @@ class Request(Record, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, headers=kept + headers)
 
     def arguments(self) -> dict[str, str]:
-        """The values of the query string; of a repeated name the last one."""
-        return dict(parse_qsl(self.query, keep_blank_values=True))
+        """The values of the query string; of a repeated name the last one. Raises `Malformed`."""
+        try:
+            return dict(parse_qsl(self.query, keep_blank_values=True, max_num_fields=_MOST_PARTS))
+        except ValueError:
+            problem = f"the query string has more than {_MOST_PARTS} parts"
+            raise Malformed("", problem, "syntax") from None
 
     def json(self) -> Any:
         """The body as JSON. Raises `Malformed` where it is none."""
-        return read_json(self.body)
+        return self._json.open()
 
     def form(self) -> tuple[Part, ...]:
         """The body's form parts, in their order, multipart or urlencoded. Raises `Malformed`."""
-        return read_form(self.header("content-type") or "", self.body)
+        parts: tuple[Part, ...] = self._form.open()
+        return parts
+
+    @cached_property
+    def _json(self) -> _Body:
+        return _read_once(read_json, self.body, _MOST_ASKED)
+
+    @cached_property
+    def _form(self) -> _Body:
+        return _read_once(read_form, self.header("content-type") or "", self.body)
 
 
 class Response(Record, frozen=True, kw_only=True):
@@ -121,11 +155,20 @@ class Response(Record, frozen=True, kw_only=True):
 
     def json(self) -> Any:
         """The body as JSON. Raises `Malformed` where it is none."""
-        return read_json(self.body)
+        return read_json(self.body, _MOST_ANSWERED)
 
 
-def read_json(body: bytes) -> Any:
+# How many values a JSON body may have. A byte of JSON may be a list of 60 bytes here, so its size
+# alone bounds neither the memory nor the time that it costs; a list of a thousand tasks has some
+# 50,000 values.
+_MOST_ASKED, _MOST_ANSWERED = 50_000, 500_000
+
+
+def read_json(body: bytes, most_values: int = _MOST_ASKED) -> Any:
     """`body` as a JSON value, with numbers as int or float. Raises `Malformed`."""
+    # Commas and brackets in texts count too: whoever has so many is no caller of ours either.
+    if len(body) > most_values and sum(map(body.count, (b",", b"[", b"{"))) > most_values:
+        raise Malformed("", f"the body has more than {most_values} values", "syntax")
     try:
         return msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -403,7 +446,9 @@ def _read_anything(value: Any, path: str) -> Any:
 
 
 _INTEGER_TEXT = re.compile(r"[+-]?[0-9]{1,19}")
-_NUMBER_TEXT = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
+_NUMBER_TEXT = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
+_MOST_NUMBER = 64  # characters of a number: more say nothing that a float could hold
+_MOST_IDS = 1000  # that one request may name
 _TRUE, _FALSE = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off", ""})
 
 
@@ -414,6 +459,8 @@ def _parse_integer(text: str, path: str) -> int:
 
 
 def _parse_number(text: str, path: str) -> float:
+    if len(text) > _MOST_NUMBER:
+        raise Malformed(path, f"longer than {_MOST_NUMBER} characters", "value")
     if not _NUMBER_TEXT.fullmatch(text):
         _wrong(path, "a number")
     return float(text)
@@ -533,12 +580,13 @@ class States:
 class Credential(Record, frozen=True, kw_only=True):
     """What a request says of its key: a secret, or the id of one and how to check it.
 
-    `check(secret)` raises `Unauthenticated` where the request was not signed with that secret.
+    `check(secret, request)` raises `Unauthenticated` where the request, which has its body by then,
+    was not signed with that secret.
     """
 
     secret: str | None = None
     id: str | None = None
-    check: Callable[[str], None] | None = None
+    check: Callable[[str, Request], None] | None = None
 
 
 class Key(Record, frozen=True, kw_only=True):
@@ -559,13 +607,14 @@ class Context(Record, frozen=True, kw_only=True):
 class Route(NamedTuple):
     """An operation and where it lies. `{name}` in the path is a parameter.
 
-    `open` routes answer without a key.
+    `open` routes answer without a key. Requests of those that take `files` may be large.
     """
 
     op: str
     method: str
     path: str
     open: bool = False
+    files: bool = False
 
 
 class Match(NamedTuple):
@@ -574,6 +623,7 @@ class Match(NamedTuple):
     op: str
     params: Mapping[str, str]
     open: bool = False
+    files: bool = False
 
 
 _NOTHING: Mapping[str, str] = {}
@@ -618,16 +668,23 @@ class Dialect:
         """
         return True
 
+    def told_in_body(self, head: Request) -> bool:
+        """Whether the body of `head` alone tells who asks, or for what.
+
+        Where it is not, `match` and `read_key` are asked before there is a body.
+        """
+        return False
+
     def match(self, request: Request) -> Match:
         """The operation that `request` asks for. Raises `UnknownOperation`."""
         route = self._exact.get((request.method, request.path))
         if route is not None:
-            return Match(route.op, _NOTHING, route.open)
+            return Match(route.op, _NOTHING, route.open, route.files)
         for route, pattern in self._patterns:
             found = pattern.fullmatch(request.path)
             if found and route.method == request.method:
                 params = {name: unquote(value) for name, value in found.groupdict().items()}
-                return Match(route.op, params, route.open)
+                return Match(route.op, params, route.open, route.files)
         raise UnknownOperation(f"There is no {request.method} {request.path}", name=request.path)
 
     def read_request(self, op: str, params: Mapping[str, str], request: Request) -> Command:
@@ -831,6 +888,14 @@ def deed(command: Command) -> str:
     """What `command` asks for, in the words of a sentence that says that a wire cannot."""
     name = type(command).__name__.lower()
     return "list models" if isinstance(command, Models) else f"{name} tasks"
+
+
+def read_ids(reading: Reading, name: str) -> tuple[str, ...]:
+    """The list of ids of that name, which has an end. Raises `Malformed`."""
+    ids: tuple[str, ...] = reading.texts(name)
+    if len(ids) > _MOST_IDS:
+        raise Malformed(reading.at(name), f"more than {_MOST_IDS} ids")
+    return ids
 
 
 def require(name: str, value: Any, at_least: float, at_most: float) -> None:

@@ -443,23 +443,46 @@ def test_a_key_is_known_by_its_secret_alone(wire: Dialect, secret: str, other: s
 
         credential = wire.read_key(request, NOW)
 
-        assert accepts(credential, key)
-        assert not accepts(credential, Key(id=key.id, secret=other))
+        assert accepts(credential, key, request)
+        assert not accepts(credential, Key(id=key.id, secret=other), request)
         assert read(wire, request) == read(wire, wire.write_request(command))
 
 
-def accepts(credential: Credential, key: Key) -> bool:
+def accepts(credential: Credential, key: Key, request: Request) -> bool:
     """What the server does with a credential."""
     if credential.check is None:
         assert credential.secret is not None
         return credential.secret == key.secret
     assert credential.id == key.id
     try:
-        credential.check(key.secret)
+        credential.check(key.secret, request)
     except Unauthenticated as refused:
         assert key.secret not in refused.message
         return False
     return True
+
+
+@wires
+def test_a_request_is_judged_by_its_head(wire: Dialect) -> None:
+    """Nothing of a body is received before it is known who sends it, and for what."""
+    for command in commands(wire):
+        request = wire.write_key(wire.write_request(command), KEY, NOW)
+        head = msgspec.structs.replace(request, body=b"")
+
+        assert not wire.told_in_body(head)
+        assert wire.match(head) == wire.match(request)
+        assert accepts(wire.read_key(head, NOW), KEY, request)
+
+
+@wires
+def test_only_what_carries_files_may_be_large(wire: Dialect) -> None:
+    for command in commands(wire):
+        match = wire.match(wire.write_request(command))
+        carries = isinstance(command, Submit) and any(
+            source.data is not None for source in command.sources
+        )
+        assert match.files or not carries
+        assert isinstance(command, Submit) or not match.files
 
 
 @wires
@@ -671,7 +694,7 @@ def survives(wire: Dialect, request: Request) -> Command | None:
     try:
         credential = wire.read_key(request, NOW)
         if credential.check is not None:
-            credential.check(KEY.secret)
+            credential.check(KEY.secret, request)
     except (Malformed, Fault):
         pass
     try:

@@ -615,7 +615,7 @@ def test_a_request_is_signed_and_the_signature_is_accepted() -> None:
         credential = TENCENT.read_key(signed, 1747381466000)
         assert credential.id == "AKID"
         assert credential.check is not None
-        credential.check("secret")
+        credential.check("secret", signed)
     assert TENCENT.write_key(asked, key, 0).header("host") == "mps.intl.tencentcloudapi.com"
 
 

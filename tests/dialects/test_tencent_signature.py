@@ -90,7 +90,7 @@ def signed(
 def check(request: Request, now: int = NOW, secret: str = SECRET) -> Credential:
     credential = read_tc3(request, request.header("authorization") or "", now)
     assert credential.check is not None
-    credential.check(secret)
+    credential.check(secret, request)
     return credential
 
 
@@ -319,7 +319,7 @@ def check_v1(
     request = Request(method=method, path="/", headers=(("host", host),))
     credential = read_v1(request, parameters, now)
     assert credential.check is not None
-    credential.check(SECRET)
+    credential.check(SECRET, request)
     return credential
 
 
@@ -414,11 +414,11 @@ class Hall(HTTPServer):
         context = Context(request=request, request_id="6f8f0d1e-9a43-4f7e-8a63-5a7de7f3a1b2")
         op = None
         try:
-            op, params, _ = tencent.match(request)
+            op, params, *_ = tencent.match(request)
             credential = tencent.read_key(request, int(time.time() * 1000))
             assert credential.id == ID
             assert credential.check is not None
-            credential.check(SECRET)
+            credential.check(SECRET, request)
             command = tencent.read_request(op, params, request)
         except Fault as fault:
             return tencent.write_fault(op, fault, context)

@@ -16,6 +16,7 @@ from doubles import Serving, StartApp, picture
 from safelight.errors import Fault, Unauthenticated, Unavailable
 from safelight.links import FILES, Links
 from safelight.secrets import Vault
+from safelight.server.bodies import Bodies
 from safelight.server.bridge import Bridge
 from safelight.server.rates import Rates
 from safelight.store import scripts
@@ -203,6 +204,10 @@ async def small(start_app: StartApp) -> Serving:
     return await start_app(max_body=MOST)
 
 
+def bearer(serving: Serving) -> tuple[bytes, bytes]:
+    return b"authorization", f"Bearer {serving.key.secret}".encode()
+
+
 async def test_a_body_of_just_the_limit_is_read(small: Serving) -> None:
     answer = await small.post(ASK, content=b" " * MOST)
 
@@ -211,22 +216,84 @@ async def test_a_body_of_just_the_limit_is_read(small: Serving) -> None:
 
 
 async def test_a_body_that_is_announced_as_too_large_is_not_read(small: Serving) -> None:
-    head = scope(ASK, "POST", (b"content-length", str(MOST + 1).encode()))
+    head = scope(ASK, "POST", bearer(small), (b"content-length", b"100001"))
 
     sent, left = await send(small, head, [body(b"x" * 10)])
 
     assert sent[0]["status"] == 413
     assert b'"code":9999' in sent[1]["body"]
+    assert (b"connection", b"close") in sent[0]["headers"]
     assert len(left) == 1
 
 
 async def test_a_body_that_grows_too_large_is_read_no_further(small: Serving) -> None:
     chunks = [body(b"x" * 2000, more=True) for _ in range(10)]
 
-    sent, left = await send(small, scope(ASK, "POST", CHUNKED), chunks)
+    sent, left = await send(small, scope(ASK, "POST", bearer(small), CHUNKED), chunks)
 
     assert sent[0]["status"] == 413
     assert len(left) == 7
+
+
+async def test_only_what_carries_files_may_be_large(serving: Serving) -> None:
+    large = {"prompt": "a", "nothing": "x" * 2**21}
+
+    assert (await serving.post(CREATE, data=large)).status_code == 200
+    for path in (ASK, "/v1/images/deleteimagestask"):
+        answer = await serving.post(path, content=b" " * (2**20 + 1))
+        assert (answer.status_code, words(answer)["code"]) == (413, 9999)
+
+
+REFUSED_BY_THE_HEAD = [
+    (CREATE, (), 401),
+    (CREATE, ((b"authorization", b"Bearer nobody's"),), 401),
+    ("/v1/images/nobody", (), 404),
+    ("/api/v1/jobs/createTask", (), 401),
+    ("/api/ai/image/edit/async", (), 200),
+    ("/", ((b"x-tc-action", b"ProcessImage"), (b"x-tc-version", b"2019-06-12")), 200),
+    ("/", ((b"x-tc-action", b"Nothing"),), 200),
+]
+
+
+@pytest.mark.parametrize(("path", "headers", "status"), REFUSED_BY_THE_HEAD)
+async def test_nothing_is_received_of_whoever_is_not_known(
+    serving: Serving, path: str, headers: tuple[tuple[bytes, bytes], ...], status: int
+) -> None:
+    for framing in (CHUNKED, (b"content-length", b"60000000")):
+        head = scope(path, "POST", *headers, framing)
+        sent, left = await send(serving, head, [body(b"x", more=True)])
+
+        assert sent[0]["status"] == status
+        assert (b"connection", b"close") in sent[0]["headers"]
+        assert len(left) == 1
+
+
+async def test_a_small_body_is_received_all_the_same_to_keep_the_connection(
+    serving: Serving,
+) -> None:
+    head = scope(CREATE, "POST", (b"content-length", b"20"))
+
+    sent, left = await send(serving, head, [body(b"x" * 10, more=True), body(b"x" * 10)])
+
+    assert sent[0]["status"] == 401
+    assert (b"connection", b"close") not in sent[0]["headers"]
+    assert left == []
+
+
+async def test_a_rate_that_is_used_up_is_told_before_the_body(start_app: StartApp) -> None:
+    serving = await start_app(rates={"tensorslab.images.seedreamv4": "1/hour"})
+    await serving.create()
+    head = scope(CREATE, "POST", bearer(serving), CHUNKED)
+
+    sent, left = await send(serving, head, [body(b"x", more=True)])
+
+    assert (sent[0]["status"], len(left)) == (429, 1)
+
+
+async def test_a_query_string_has_an_end(serving: Serving) -> None:
+    for path in ("/api/v1/jobs/recordInfo", "/", "/v1/images/x"):
+        answer = await serving.http.get(f"{path}?taskId={'x' * 40_000}&Action=x")
+        assert "32768" in answer.text
 
 
 async def test_a_body_in_parts_is_put_together(serving: Serving) -> None:
@@ -243,16 +310,17 @@ async def test_a_body_in_parts_is_put_together(serving: Serving) -> None:
 
 @pytest.mark.parametrize("length", [b"no number", b"-5", b"\xb2", b"9" * 5000, b""])
 async def test_a_length_that_is_none_breaks_nothing(small: Serving, length: bytes) -> None:
-    sent, _ = await send(small, scope(ASK, "POST", (b"content-length", length)), [body(b"{}")])
+    head = scope(ASK, "POST", bearer(small), (b"content-length", length))
+    sent, _ = await send(small, head, [body(b"{}")])
 
-    assert sent[0]["status"] in (400, 401, 413)
+    assert sent[0]["status"] in (400, 413)
 
 
 async def test_a_body_that_breaks_off_is_told(serving: Serving) -> None:
     gone = {"type": "http.disconnect"}
 
     for messages in ([gone], [body(b"{", more=True), gone]):
-        sent, _ = await send(serving, scope(ASK, "POST", CHUNKED), messages)
+        sent, _ = await send(serving, scope(ASK, "POST", bearer(serving), CHUNKED), messages)
         assert sent[0]["status"] == 400
         assert b"broke off" in sent[1]["body"]
 
@@ -481,6 +549,7 @@ async def echo(serving: Serving) -> AsyncIterator[httpx.AsyncClient]:
         Links(Vault(b"secret")),
         Rates({"echo.closed": "1/hour"}),
         app.metrics,
+        Bodies(1000, 5),
         app.asgi,
         max_body=100,
         public_url=None,

@@ -258,9 +258,9 @@ class AiToEarn(Dialect):
     polls_per_second = 2.0  # no rate is published; its own pages ask every 5 s for each task
     routes = (
         Route("image.generate", "POST", "/api/ai/image/generate/async"),
-        Route("image.edit", "POST", "/api/ai/image/edit/async"),
+        Route("image.edit", "POST", "/api/ai/image/edit/async", files=True),
         Route("image.task", "GET", "/api/ai/image/task/{logId}"),
-        Route("video.create", "POST", "/api/ai/video/generations"),
+        Route("video.create", "POST", "/api/ai/video/generations", files=True),
         Route("video.task", "GET", "/api/ai/video/generations/{taskId}"),
         Route("video.list", "GET", "/api/ai/video/generations"),
         Route("logs", "GET", "/api/ai/logs"),  # the one list with pictures in it [source]

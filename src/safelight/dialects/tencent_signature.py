@@ -11,10 +11,11 @@ import base64
 import hashlib
 import hmac
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date as day
 from datetime import timedelta
 from functools import lru_cache
+from urllib.parse import unquote_plus
 
 from safelight.errors import Unauthenticated
 from safelight.wire import Credential, Key, Request
@@ -32,6 +33,8 @@ _AUTHORIZATION = re.compile(
     rf"{TC3}\s+Credential=([^/,]+)/([0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}})/([^/,\s]+)/tc3_request"
     r"\s*,\s*SignedHeaders=([^,\s]+)\s*,\s*Signature=([0-9a-f]{64})\s*"
 )
+# In a form that is not read yet: clients write these letters as they are.
+_SECRET_ID = re.compile(rb"(?:^|&)SecretId=([^&]{0,128})(?:&|\Z)")
 _SECONDS = re.compile(r"[0-9]{1,12}")
 _SCHEME = re.compile(r"\A[a-z]+://", re.IGNORECASE)
 _PORT = re.compile(r":[0-9]+\Z")
@@ -111,13 +114,13 @@ def read_tc3(request: Request, authorization: str, now: int) -> Credential:
             "The date in the credential is not the UTC date of X-TC-Timestamp", reason="signature"
         )
     headers = _signed_headers(request, signed.lower().split(";"))
-    payload = payload_hash(request)
     scope = f"{date}/{service}/tc3_request"
 
-    def check(secret: str) -> None:
+    def check(secret: str, request: Request) -> None:
         # The service is the one that was signed: the SDKs for Node name it after the host, be it
         # `127` or `localhost:8000` [client].
         key = tc3_key(secret, date, service)
+        payload = payload_hash(request)
         texts = (
             string_to_sign(
                 timestamp or "",
@@ -213,6 +216,25 @@ def sign_v1(
     return signed
 
 
+def find_v1(request: Request, flat: Callable[[Request], Mapping[str, str]], now: int) -> Credential:
+    """Who says to have signed a form, found without reading the form. Raises `Unauthenticated`.
+
+    `flat` reads it: once it is known that whoever is named has a key.
+    """
+    found = _SECRET_ID.search(request.body)
+    if found is None:
+        raise Unauthenticated("SecretId: required", reason="missing", parameter="SecretId")
+    id = unquote_plus(found[1].decode("latin-1"))
+
+    def check(secret: str, request: Request) -> None:
+        credential = read_v1(request, flat(request), now)
+        if credential.id != id or credential.check is None:
+            raise Unauthenticated("SecretId: more than one", reason="malformed")
+        credential.check(secret, request)
+
+    return Credential(id=id, check=check)
+
+
 def read_v1(request: Request, parameters: Mapping[str, str], now: int) -> Credential:
     """Who says to have signed `parameters`, and how to check it. Raises `Unauthenticated`."""
     for name in ("SecretId", "Signature", "Timestamp", "Nonce"):
@@ -226,7 +248,7 @@ def read_v1(request: Request, parameters: Mapping[str, str], now: int) -> Creden
         )
     hosts = _hosts((request.header("host") or "").strip())
 
-    def check(secret: str) -> None:
+    def check(secret: str, request: Request) -> None:
         texts = (
             v1_text(request.method, host, variant)
             for host in hosts

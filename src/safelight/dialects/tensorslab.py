@@ -65,6 +65,7 @@ from safelight.wire import (
     json_response,
     merge_frames,
     read_frame,
+    read_ids,
     require,
     retry_after_header,
     write_form,
@@ -193,8 +194,14 @@ class TensorsLab(Dialect):
     polls_per_second = 2.0
     uploads = True
     routes = (
-        *(Route(f"images.{model}", "POST", f"/v1/images/{model}") for model in IMAGE_MODELS),
-        *(Route(f"video.{model}", "POST", f"/v1/video/{model}") for model in VIDEO_MODELS),
+        *(
+            Route(f"images.{model}", "POST", f"/v1/images/{model}", files=True)
+            for model in IMAGE_MODELS
+        ),
+        *(
+            Route(f"video.{model}", "POST", f"/v1/video/{model}", files=True)
+            for model in VIDEO_MODELS
+        ),
         Route("images.infobytaskid", "POST", "/v1/images/infobytaskid"),
         Route("video.infobytaskid", "POST", "/v1/video/infobytaskid"),
         Route("images.delete", "POST", "/v1/images/deleteimagestask"),
@@ -212,7 +219,7 @@ class TensorsLab(Dialect):
                 id=_id(asked, "taskid"), kind=kind, detail=asked.flag("moreTaskInfo", False)
             )
         if name == "delete":
-            return Delete(ids=Reading(request.json()).texts("taskids"), kind=kind)
+            return Delete(ids=read_ids(Reading(request.json()), "taskids"), kind=kind)
         return _read_submit(kind, name, request)
 
     def write_request(self, command: Command) -> Request:

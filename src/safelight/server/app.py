@@ -40,6 +40,7 @@ from safelight.queue import Lane, Queue
 from safelight.queue.memory import MemoryQueue
 from safelight.queue.postgres import PostgresQueue
 from safelight.secrets import Vault
+from safelight.server.bodies import Bodies
 from safelight.server.bridge import Bridge
 from safelight.server.files import Files
 from safelight.server.housekeeping import Housekeeping
@@ -163,6 +164,7 @@ class App:
             links,
             Rates(settings.rates),
             self.metrics,
+            Bodies(settings.room_for_bodies, settings.body_timeout),
             self.behind(),
             max_body=settings.max_body,
             public_url=settings.public_url,

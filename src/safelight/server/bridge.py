@@ -3,31 +3,38 @@
 Whatever goes wrong under a dialect's prefix (no such route, bad JSON, too large a body, a bug of
 ours) is told in that dialect's own words. What no dialect answers for goes on to the application
 behind.
+
+The rule that binds whoever edits it is cost before trust: the route, the key and the rate are
+judged from the head alone wherever it tells them, and only then is a body received; and no
+exception outlives its answer.
 """
 
 from __future__ import annotations
 
+import asyncio
 import random
 import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from safelight.blobs import BlobError
-from safelight.errors import BadRequest, Fault, Internal, Malformed, TooLarge, Unavailable
+from safelight.errors import Fault, Internal, Malformed, TooLarge, Unavailable
 from safelight.links import Links
+from safelight.server.bodies import Bodies, Room
 from safelight.server.keys import Keyring
 from safelight.server.metrics import Metrics
 from safelight.server.rates import Rates
 from safelight.service import Service, now_millis
 from safelight.store import StoreClosed, StoreUnavailable
-from safelight.task import Page, Reply, Submit, Task
-from safelight.wire import Context, Dialect, Match, Request, Response
+from safelight.task import Command, Page, Reply, Submit, Task
+from safelight.wire import Context, Credential, Dialect, Match, Request, Response
 
 _log = structlog.get_logger("safelight.server")
 _HOST = re.compile(r"[A-Za-z0-9.\-]{1,253}(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](?::[0-9]{1,5})?")
@@ -35,7 +42,13 @@ _MOST_TOKEN = 255
 _STOPPING_SECONDS = 5
 _AWAY = "The server's database or files do not answer just now; please try again"
 _AWAY_SECONDS = 2
-_MOST_DIGITS = 20
+# The bytes that a request may have which carries no files, and a form which says in itself who
+# sends it: nobody is known until it is here.
+_MOST_BODY, _MOST_FORM = 2**20, 2**18
+_MOST_QUERY = 32 * 1024  # what Tencent's own API takes, and more than any other needs
+_LARGE = 64 * 1024  # bytes that are read apart from the loop, by so many threads
+_READERS = 2
+_T = TypeVar("_T")
 
 
 class Bridge:
@@ -49,6 +62,7 @@ class Bridge:
         links: Links,
         rates: Rates,
         metrics: Metrics,
+        bodies: Bodies,
         behind: ASGIApp,
         *,
         max_body: int,
@@ -61,7 +75,9 @@ class Bridge:
         self._links = links
         self._rates = rates
         self._metrics = metrics
+        self._bodies = bodies
         self._behind = behind
+        self._readers = ThreadPoolExecutor(_READERS, "safelight-read")
         self._max_body = max_body
         self._public_url = public_url
         self._default_url = default_url
@@ -81,7 +97,7 @@ class Bridge:
             await self._behind(scope, receive, send)
             return
         head = _read_head(scope)
-        if not dialect.claims(head):
+        if len(head.query) <= _MOST_QUERY and not dialect.claims(head):
             await self._behind(scope, receive, send)
             return
         response = await self._answer(dialect, head, receive)
@@ -96,56 +112,89 @@ class Bridge:
     async def _answer(self, dialect: Dialect, head: Request, receive: Receive) -> Response:
         """The answer to a request, whatever happens."""
         began = time.perf_counter()
-        context = Context(request=head, request_id=new_request_id(), now=self._clock())
-        match: Match | None = None
+        call = _Call(dialect, Context(request=head, request_id=new_request_id(), now=self._clock()))
         try:
-            body = await _read_body(head, receive, self._max_body)
-            if body:
-                request = msgspec.structs.replace(head, body=body)
-                context = msgspec.structs.replace(context, request=request)
-            match = dialect.match(context.request)
-            response = await self._carry_out(dialect, match, context)
-        except (Fault, Malformed) as problem:
-            fault = problem.as_fault() if isinstance(problem, Malformed) else problem
-            response = _write_fault(dialect, match, fault, context)
-            if isinstance(fault, TooLarge):
-                # The rest of the body is not read, so nothing more can come on this connection.
-                closing = (*response.headers, ("connection", "close"))
-                response = msgspec.structs.replace(response, headers=closing)
-        except StoreClosed:
-            fault = Unavailable("The server is stopping", retry_after=_STOPPING_SECONDS)
-            response = _write_fault(dialect, match, fault, context)
-        except (StoreUnavailable, BlobError) as problem:
-            _log.warning("unavailable", path=head.path, problem=str(problem)[:300])
-            fault = Unavailable(_AWAY, retry_after=_AWAY_SECONDS)
-            response = _write_fault(dialect, match, fault, context)
-        except Exception:
-            incident = secrets.token_hex(4)
-            _log.exception("request_broke", incident=incident, path=head.path)
-            fault = Internal(f"The server made a mistake ({incident})", incident=incident)
-            response = _write_fault(dialect, match, fault, context)
-        op = match.op if match else "unknown"
+            response = await self._carry_out(call, receive)
+        except Exception as problem:
+            # Handed on, and never kept: whoever keeps it keeps this frame, and all that was sent.
+            response = _refuse(call, problem)
+        if call.room is not None and call.room.unread:
+            await call.room.skip(receive)
+            if call.room.unread:
+                # Nothing more can come on this connection.
+                response = msgspec.structs.replace(
+                    response, headers=(*response.headers, ("connection", "close"))
+                )
+        op = call.match.op if call.match else "unknown"
         self._metrics.request(dialect.name, op, response.status, time.perf_counter() - began)
         return response
 
-    async def _carry_out(self, dialect: Dialect, match: Match, context: Context) -> Response:
-        request = context.request
-        who = await self._identify(dialect, match, context)
-        self._rates.spend(dialect.name, match.op, who)
-        command = dialect.read_request(match.op, match.params, request)
-        if isinstance(command, Submit):
-            command = with_token(dialect, command, request)
-        reply = await self._service.carry_out(who, dialect.name, command)
-        return dialect.write_reply(match.op, self._dress(reply, request), context)
-
-    async def _identify(self, dialect: Dialect, match: Match, context: Context) -> str:
+    async def _carry_out(self, call: _Call, receive: Receive) -> Response:
+        """Judge the head, receive the body, and do what is asked. Raises `Fault`, `Malformed`."""
+        head = call.context.request
+        call.room = self._bodies.room("", head)
+        if len(head.query) > _MOST_QUERY:
+            raise TooLarge(f"The query string is longer than {_MOST_QUERY} characters")
+        caller = None if call.dialect.told_in_body(head) else await self._judge(call)
         try:
-            credential = dialect.read_key(context.request, context.now)
+            call.take(await call.room.receive(receive, self._most(call)))
+            if caller is None:
+                caller = await self._judge_whole(call)
+            else:
+                await self._check(call, caller)
+            assert call.match is not None
+            self._rates.spend(call.dialect.name, call.match.op, caller.id)
+            command = await self._aside(call, _read_command, call.dialect, call.match, call.context)
+            call.drop_body()
+            reply = await self._service.carry_out(caller.id, call.dialect.name, command)
+            dressed = self._dress(reply, call.context.request)
+            return call.dialect.write_reply(call.match.op, dressed, call.context)
+        finally:
+            call.room.leave()
+
+    def _most(self, call: _Call) -> int:
+        """The bytes that the body may have."""
+        if call.match is None:
+            return min(self._max_body, _MOST_FORM)
+        return self._max_body if call.match.files else min(self._max_body, _MOST_BODY)
+
+    async def _judge(self, call: _Call) -> _Caller:
+        """See from the head what is asked, by whom, and whether it is his turn."""
+        call.match = call.dialect.match(call.context.request)
+        caller = await self._identify(call)
+        self._rates.look(call.dialect.name, call.match.op, caller.id)
+        assert call.room is not None
+        call.room.who = caller.id
+        return caller
+
+    async def _judge_whole(self, call: _Call) -> _Caller:
+        """The same of a request whose body tells it, which is not read for whoever has no key."""
+        caller = await self._identify(call)
+        await self._check(call, caller)
+        call.match = call.dialect.match(call.context.request)
+        return caller
+
+    async def _identify(self, call: _Call) -> _Caller:
+        try:
+            credential = call.dialect.read_key(call.context.request, call.context.now)
         except Fault:
-            if match.open:
-                return ""
+            if call.match is not None and call.match.open:
+                return _Caller("")
             raise
-        return (await self._keyring.identify(credential)).id
+        key = await self._keyring.identify(credential)
+        return _Caller(key.id, key.secret, credential)
+
+    async def _check(self, call: _Call, caller: _Caller) -> None:
+        """Check the signature, where there is one. Raises `Unauthenticated`."""
+        if caller.credential is not None and caller.credential.check is not None:
+            request = call.context.request
+            await self._aside(call, caller.credential.check, caller.secret, request)
+
+    async def _aside(self, call: _Call, act: Callable[..., _T], *arguments: Any) -> _T:
+        """Read what was sent: on the loop where it is small, which nearly all is."""
+        if len(call.context.request.body) <= _LARGE:
+            return act(*arguments)
+        return await asyncio.get_running_loop().run_in_executor(self._readers, act, *arguments)
 
     def _dress(self, reply: Reply, request: Request) -> Reply:
         match reply:
@@ -167,8 +216,69 @@ class Bridge:
         return called_url(request) or self._default_url
 
 
-def _write_fault(dialect: Dialect, match: Match | None, fault: Fault, context: Context) -> Response:
-    return dialect.write_fault(match.op if match else None, fault, context)
+class _Caller(NamedTuple):
+    """Who asks: the key of that id, and how it was told."""
+
+    id: str
+    secret: str = ""
+    credential: Credential | None = None
+
+
+class _Call:
+    """A request on its way: what is known of it so far, for whoever has to answer it."""
+
+    __slots__ = ("context", "dialect", "match", "room")
+
+    def __init__(self, dialect: Dialect, context: Context) -> None:
+        self.dialect = dialect
+        self.context = context
+        self.match: Match | None = None
+        self.room: Room | None = None
+
+    def take(self, body: bytes) -> None:
+        """The body has arrived."""
+        if body:
+            self._replace(body)
+
+    def drop_body(self) -> None:
+        """A large body was read, and is not needed any more."""
+        if len(self.context.request.body) > _LARGE:
+            self._replace(b"")
+
+    def _replace(self, body: bytes) -> None:
+        request = msgspec.structs.replace(self.context.request, body=body)
+        self.context = msgspec.structs.replace(self.context, request=request)
+
+
+def _read_command(dialect: Dialect, match: Match, context: Context) -> Command:
+    command = dialect.read_request(match.op, match.params, context.request)
+    if isinstance(command, Submit):
+        return with_token(dialect, command, context.request)
+    return command
+
+
+def _refuse(call: _Call, problem: Exception) -> Response:
+    """The answer that tells a problem, in the dialect's words."""
+    op = call.match.op if call.match else None
+    return call.dialect.write_fault(op, _fault_of(problem, call.context.request.path), call.context)
+
+
+def _fault_of(problem: Exception, path: str) -> Fault:
+    """What a caller may be told of a problem."""
+    match problem:
+        case Malformed():
+            return problem.as_fault()
+        case Fault():
+            return problem
+        case StoreClosed():
+            return Unavailable("The server is stopping", retry_after=_STOPPING_SECONDS)
+        case StoreUnavailable() | BlobError():
+            _log.warning("unavailable", path=path, problem=str(problem)[:300])
+            return Unavailable(_AWAY, retry_after=_AWAY_SECONDS)
+        case _:
+            incident = secrets.token_hex(4)
+            _log.error("request_broke", incident=incident, path=path, exc_info=problem)
+            return Internal(f"The server made a mistake ({incident})", incident=incident)
 
 
 def called_url(request: Request) -> str | None:
@@ -192,7 +302,7 @@ def with_token(dialect: Dialect, submit: Submit, request: Request) -> Submit:
 # ---------------------------------------------------------------------------------------- ASGI
 
 
-def _read_head(scope: Scope, body: bytes = b"") -> Request:
+def _read_head(scope: Scope) -> Request:
     # ASGI's header names are lower case.
     headers = [
         (name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]
@@ -209,36 +319,6 @@ def new_request_id() -> str:
     """A UUID (version 4), as Tencent's are: it names a request, and is no secret."""
     digits = f"{random.getrandbits(128):032x}"
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
-
-
-async def _read_body(request: Request, receive: Receive, most: int) -> bytes:
-    """The body of a request. Raises `TooLarge`, as soon as that is known, or `BadRequest`.
-
-    Each `receive` is a journey to the HTTP server's thread and back, so none is made for a body
-    that is not there, or is all here; in HTTP/1.1 the headers say so (RFC 9112, section 6.3).
-    """
-    announced = request.header("content-length")
-    if announced is None and request.header("transfer-encoding") is None:
-        return b""
-    length = None
-    if announced and announced.isdecimal():
-        length = int(announced[:_MOST_DIGITS])  # Python reads no thousands of them
-        if length > most:
-            raise TooLarge(f"The body is larger than {most} bytes")
-    parts: list[bytes] = []
-    size = 0
-    while size != length:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            # Its caller went away, or sent what is no chunk, and waits to hear so.
-            raise BadRequest("The body broke off")
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-        if size > most:
-            raise TooLarge(f"The body is larger than {most} bytes")
-        if not message.get("more_body"):
-            break
-    return b"".join(parts)
 
 
 async def _send(response: Response, method: str, send: Callable[[Any], Awaitable[None]]) -> None:

@@ -74,7 +74,10 @@ class Keyring:
         return revoked
 
     async def identify(self, credential: Credential) -> Key:
-        """The key that a request was made with. Raises `Unauthenticated`."""
+        """The key that a request names. Raises `Unauthenticated`.
+
+        Whether it was made with it, where it only names it, is for `Credential.check` to say.
+        """
         self._forget()
         name = (credential.id, credential.secret)
         key = self._known.get(name)
@@ -84,8 +87,6 @@ class Keyring:
             # What was forgotten meanwhile may have been this very key.
             if version == self._version and len(self._known) < _MOST_KNOWN:
                 self._known[name] = key
-        if credential.check is not None:
-            credential.check(key.secret)
         return key
 
     def _forget(self) -> None:

@@ -19,15 +19,24 @@ class Rates:
         self._rates = {name: limits.parse(text) for name, text in rates.items()}
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
 
+    def look(self, dialect: str, op: str, who: str) -> None:
+        """See whether that key may call, and count nothing. Raises `RateLimited`."""
+        name = f"{dialect}.{op}"
+        rate = self._rates.get(name)
+        if rate is not None and not self._limiter.test(rate, name, who):
+            raise self._limited(rate, name, who)
+
     def spend(self, dialect: str, op: str, who: str) -> None:
         """Count a call of that key. Raises `RateLimited`."""
         name = f"{dialect}.{op}"
         rate = self._rates.get(name)
-        if rate is None or self._limiter.hit(rate, name, who):
-            return
+        if rate is not None and not self._limiter.hit(rate, name, who):
+            raise self._limited(rate, name, who)
+
+    def _limited(self, rate: limits.RateLimitItem, name: str, who: str) -> RateLimited:
         window = rate.get_expiry()
         until = self._limiter.get_window_stats(rate, name, who).reset_time
-        raise RateLimited(
+        return RateLimited(
             retry_after=max(0.05, until - time.time()),
             limit=rate.amount,
             used=rate.amount + 1,

@@ -133,7 +133,7 @@ class Provider:
         if credential.check is not None:
             if self._key.id and credential.id != self._key.id:
                 raise Unauthenticated(reason="unknown")
-            credential.check(self._key.secret)
+            credential.check(self._key.secret, request)
         elif credential.secret != self._key.secret:
             raise Unauthenticated(reason="unknown")
 
