@@ -259,6 +259,72 @@ async def test_the_same_token_with_another_request_is_a_conflict(
     assert parts.files() == [f"{folder_of(first.id)}source-0"]
 
 
+async def test_a_repeat_is_looked_up_before_anything_is_judged(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was accepted stays so, whatever has become of its model and its source since."""
+    asked: dict[str, Any] = {
+        "prompt": "a",
+        "idempotency_key": "t",
+        "sources": (Source(url="http://93.184.216.34/a.png"),),
+    }
+    first = await parts.submit(**asked)
+
+    def refuse(*_: object) -> None:
+        raise Unsupported("not any more")
+
+    async def gone(*_: object) -> None:
+        raise InvalidValue("the address leads inside by now")
+
+    monkeypatch.setattr(parts.engine, "check", refuse)
+    monkeypatch.setattr(Fetcher, "check", gone)
+
+    assert (await parts.submit(**asked)).id == first.id
+    with pytest.raises(Conflict):
+        await parts.submit(**{**asked, "prompt": "b"})
+    with pytest.raises(Unsupported):
+        await parts.submit(**{**asked, "idempotency_key": "u"})
+
+
+async def test_a_repeat_of_what_is_forgotten_is_a_new_task(parts: Parts) -> None:
+    first = await parts.submit(prompt="a", idempotency_key="t")
+    await parts.end(first)
+    parts.now[0] = NOW + RETENTION
+
+    again = await parts.submit(prompt="b", idempotency_key="t")
+
+    assert again.id != first.id
+
+
+LONG = "x" * MOST_TEXT
+
+
+@pytest.mark.parametrize(
+    ("words", "parameter"),
+    [
+        ({"prompt": LONG}, "prompt"),
+        ({"prompt": "a", "negative": LONG}, "negative"),
+        ({"prompt": "a" * 9, "extra": {"input": {"style": LONG}}}, "extra"),
+        ({"prompt": LONG, "extra": {"body": {"prompt": LONG}}}, "prompt"),
+        ({"sources": (Source(url=f"http://93.184.216.34/{LONG}"),)}, "source 1"),
+        ({"sources": (upload(picture()), Source(data=picture(), name=LONG))}, "source 2"),
+        ({"idempotency_key": LONG}, "idempotency_key"),
+    ],
+)
+async def test_what_is_asked_with_too_much_is_refused_by_its_parameter(
+    parts: Parts, words: dict[str, Any], parameter: str
+) -> None:
+    with pytest.raises(InvalidValue, match=f"{parameter}: .* at most {MOST_TEXT} bytes") as told:
+        await parts.submit(**words)
+
+    assert told.value.parameter == parameter
+    assert parts.files() == []
+
+
+async def test_files_are_no_text(parts: Parts) -> None:
+    await parts.submit(prompt="a" * (MOST_TEXT - 500), sources=(upload(picture(90, 90)),))
+
+
 async def test_a_token_is_its_owners(parts: Parts) -> None:
     first = await parts.submit(idempotency_key="t")
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from safelight import wire
 from safelight.errors import (
     BadRequest,
     Conflict,
@@ -58,6 +59,7 @@ from safelight.wire import (
     read_bearer,
     read_form,
     read_frame,
+    read_ids,
     read_json,
     read_retry_after,
     require,
@@ -101,6 +103,58 @@ def test_of_a_repeated_argument_the_last_counts() -> None:
     request = Request(method="GET", path="/", query="a=1&b=&a=%C3%A9&c=x+y&d=%FF")
 
     assert request.arguments() == {"a": "é", "b": "", "c": "x y", "d": "\ufffd"}
+
+
+def test_a_query_string_has_so_many_parts() -> None:
+    request = Request(method="GET", path="/", query="&".join(f"a{n}=" for n in range(257)))
+    with pytest.raises(Malformed, match="256 parts"):
+        request.arguments()
+
+
+def test_a_body_is_parsed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+
+    def read_json(*_: object) -> str:
+        read.append("json")
+        return "a value"
+
+    def read_form(*_: object) -> tuple[Part, ...]:
+        read.append("form")
+        return ()
+
+    monkeypatch.setattr(wire, "read_json", read_json)
+    monkeypatch.setattr(wire, "read_form", read_form)
+    request = Request(method="POST", path="/", body=b"{}")
+
+    for _ in range(2):
+        assert (request.json(), request.form()) == ("a value", ())
+    assert read == ["json", "form"]
+
+
+@pytest.mark.parametrize("body", [b"{", b"nonsense"])
+def test_what_is_wrong_with_a_body_is_told_each_time(body: bytes) -> None:
+    request = Request(method="POST", path="/", body=body)
+    for _ in range(2):
+        with pytest.raises(Malformed, match="not valid JSON"):
+            request.json()
+        with pytest.raises(Malformed, match="not multipart"):
+            request.form()
+
+
+def test_a_body_has_so_many_values() -> None:
+    most = b"[" + b"1," * 49_998 + b"1]"
+    assert len(Request(method="POST", path="/", body=most).json()) == 49_999
+    for body in (most[:-1] + b",1,1]", b"[" + b"[]," * 50_000 + b"[]]", b"[" * 60_000):
+        with pytest.raises(Malformed, match="more than 50000 values"):
+            Request(method="POST", path="/", body=body).json()
+        if not body.endswith(b"["):
+            Response(body=body).json()  # an answer may be a long list
+
+
+def test_a_list_of_ids_has_an_end() -> None:
+    assert len(read_ids(Reading({"ids": ["a"] * 1000}), "ids")) == 1000
+    with pytest.raises(Malformed, match="ids: more than 1000"):
+        read_ids(Reading({"ids": ["a"] * 1001}), "ids")
 
 
 @given(st.dictionaries(NAMES, st.text() | st.integers() | st.none()))
@@ -701,6 +755,7 @@ def test_a_dialect_without_words_says_nothing() -> None:
     with pytest.raises(UnknownOperation):
         silent.match(request)
     assert silent.claims(request)
+    assert not silent.told_in_body(request)
     assert repr(POST) == "<dialect post>"
 
 

@@ -6,6 +6,7 @@ import contextlib
 import json
 import re
 from typing import Any
+from urllib.parse import urlencode
 
 import msgspec
 import pytest
@@ -17,6 +18,7 @@ from safelight import errors, task, wire
 from safelight.dialects import named
 from safelight.dialects import tencent_faults as faults
 from safelight.dialects import tencent_parameters as parameters
+from safelight.dialects.tencent_signature import sign_v1
 from safelight.errors import (
     BadRequest,
     Fault,
@@ -24,6 +26,7 @@ from safelight.errors import (
     InvalidValue,
     Malformed,
     MissingParameter,
+    NotFound,
     Unauthenticated,
     Unavailable,
     UnknownOperation,
@@ -642,6 +645,49 @@ def test_keys_that_are_none(request_: Request, reason: str, code: str) -> None:
         TENCENT.read_key(request_, 0)
     assert refused.value.reason == reason
     assert told(request_, None, refused.value)[0] == code
+
+
+A_FORM = ("content-type", FORM)
+SIGNED = ("authorization", "TC3-HMAC-SHA256 x")
+ACTION = ("x-tc-action", "ManageTask")
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "told_there"),
+    [
+        ("POST", (A_FORM,), True),
+        ("POST", (A_FORM, SIGNED), True),
+        ("POST", (A_FORM, ACTION), True),
+        ("POST", (A_FORM, SIGNED, ACTION), False),
+        ("POST", (SIGNED, ACTION), False),
+        ("POST", (), False),
+        ("GET", (A_FORM,), False),
+    ],
+)
+def test_only_a_form_tells_in_its_body_who_sends_it(
+    method: str, headers: tuple[tuple[str, str], ...], told_there: bool
+) -> None:
+    head = Request(method=method, path="/", headers=headers)
+    assert TENCENT.told_in_body(head) is told_there
+
+
+def test_the_older_signature_of_a_form_is_checked() -> None:
+    signed = sign_v1({"Action": "ManageTask"}, Key(id="AKID", secret="s"), 0, host="a", nonce=1)
+    headers = (("host", "a"), A_FORM)
+    body = urlencode(signed).encode()
+    request = Request(method="POST", path="/", headers=headers, body=body)
+
+    credential = TENCENT.read_key(request, 0)
+
+    assert (credential.id, credential.check is None) == ("AKID", False)
+    credential.check("s", request)  # type: ignore[misc]
+
+
+def test_the_language_of_a_form_is_found_without_reading_it() -> None:
+    for said, chinese in ((b"a=%&Language=zh-CN", True), (b"Language=zh-CNx", False)):
+        request = Request(method="POST", path="/", headers=(A_FORM,), body=said)
+        answer = TENCENT.write_fault(None, NotFound(), Context(request=request, request_id="r"))
+        assert ("任务" in answer.body.decode()) is chinese
 
 
 # --------------------------------------------------------------------------------- answers, faults

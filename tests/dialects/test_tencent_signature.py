@@ -6,11 +6,12 @@ import contextlib
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any, Literal
 from urllib.parse import parse_qsl, urlencode
 
+import msgspec
 import pytest
 from tencentcloud.common.common_client import CommonClient
 from tencentcloud.common.credential import Credential as SdkCredential
@@ -25,6 +26,7 @@ from safelight.dialects.tencent_signature import (
     FORM,
     TC3,
     canonical_request,
+    find_v1,
     payload_hash,
     read_tc3,
     read_v1,
@@ -336,6 +338,66 @@ def test_signing_the_older_way() -> None:
     parameters = {name: PARAMETERS[name] for name in ("TaskId", "Action", "Version", "Language")}
     made = sign_v1(parameters, Key(id=ID, secret=SECRET), NOW, host=LOOPBACK, nonce=7)
     assert check_v1("POST", made).id == ID
+
+
+def form_of(parameters: Mapping[str, str]) -> Request:
+    headers = (("host", LOOPBACK), ("content-type", FORM))
+    return Request(method="POST", path="/", headers=headers, body=urlencode(parameters).encode())
+
+
+def flat_of(request: Request) -> dict[str, str]:
+    return dict(parse_qsl(request.body.decode()))
+
+
+def test_who_signed_a_form_is_found_before_it_is_read() -> None:
+    made = sign_v1(
+        {"Action": "X", "Other": "SecretId=y"},
+        Key(id=ID, secret=SECRET),
+        NOW,
+        host=LOOPBACK,
+        nonce=7,
+    )
+    request, read = form_of(made), list[Request]()
+
+    def flat(request: Request) -> dict[str, str]:
+        read.append(request)
+        return flat_of(request)
+
+    credential = find_v1(request, flat, NOW)
+    assert (credential.id, read) == (ID, [])
+    assert credential.check is not None
+    credential.check(SECRET, request)
+    assert read == [request]
+    with pytest.raises(Unauthenticated):
+        credential.check("another", request)
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"", "missing"),
+        (b"xSecretId=a", "missing"),
+        (b"SecretId=" + b"x" * 129, "missing"),
+        (b"a=SecretId%3Da", "missing"),
+    ],
+)
+def test_a_form_that_names_nobody(body: bytes, reason: str) -> None:
+    request = msgspec.structs.replace(form_of({}), body=body)
+    with pytest.raises(Unauthenticated) as refused:
+        find_v1(request, flat_of, NOW)
+    assert refused.value.reason == reason
+
+
+def test_a_form_that_names_two_is_refused() -> None:
+    made = sign_v1({"Action": "X"}, Key(id=ID, secret=SECRET), NOW, host=LOOPBACK, nonce=7)
+    request = form_of(made)
+    twice = msgspec.structs.replace(request, body=b"SecretId=another&" + request.body)
+
+    credential = find_v1(twice, flat_of, NOW)
+
+    assert (credential.id, credential.check is None) == ("another", False)
+    with pytest.raises(Unauthenticated, match="more than one"):
+        credential.check(SECRET, twice)  # type: ignore[misc]
 
 
 def test_sha1_is_meant_where_no_method_is_named() -> None:
