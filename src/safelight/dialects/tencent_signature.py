@@ -34,7 +34,7 @@ _AUTHORIZATION = re.compile(
     r"\s*,\s*SignedHeaders=([^,\s]+)\s*,\s*Signature=([0-9a-f]{64})\s*"
 )
 # In a form that is not read yet: clients write these letters as they are.
-_SECRET_ID = re.compile(rb"(?:^|&)SecretId=([^&]{0,128})(?:&|\Z)")
+_SECRET_ID = re.compile(rb"(?:^|&)SecretId=([^&]{1,128})(?:&|\Z)")
 _SECONDS = re.compile(r"[0-9]{1,12}")
 _SCHEME = re.compile(r"\A[a-z]+://", re.IGNORECASE)
 _PORT = re.compile(r":[0-9]+\Z")
