@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -164,6 +167,118 @@ async def test_a_removed_folder_leaves_none_behind(tmp_path: Path) -> None:
     assert not (tmp_path / "tasks" / "abc").exists()
 
 
+async def test_what_dead_writers_left_goes_with_the_folder(tmp_path: Path) -> None:
+    # obstore writes to such a name and renames it; its list does not show it.
+    kept = Kept(Blobs.local(tmp_path), tmp_path)
+    kept.make(f"{NAME}#1", f"{NAME}#2", "tasks/abc/deeper/0#1", "tasks/abcd/0#1")
+
+    await kept.blobs.remove("tasks/abc/")
+
+    assert kept.files() == ["tasks/abcd/0#1"]
+    assert not (tmp_path / "tasks" / "abc").exists()
+
+
+# A process that puts a large file (a hole: it takes no room) again and again, until it is killed.
+PUTS = """
+import asyncio, os, sys
+from pathlib import Path
+from safelight.blobs import Blobs
+
+async def put_for_ever(folder, large):
+    os.truncate(os.open(large, os.O_CREAT | os.O_RDWR), 64_000_000)
+    blobs = Blobs.local(folder)
+    while True:
+        await blobs.put("tasks/abc/1-0.mp4", large)
+
+asyncio.run(put_for_ever(Path(sys.argv[1]), Path(sys.argv[2])))
+"""
+
+
+async def test_what_kill_9_leaves_in_the_middle_of_a_put_goes_with_the_folder(
+    tmp_path: Path,
+) -> None:
+    kept = Kept(Blobs.local(tmp_path / "files"), tmp_path / "files")
+    staged = kept.folder / "tasks/abc/1-0.mp4#1"
+
+    await asyncio.to_thread(_kill_in_a_put, staged, kept.folder, tmp_path / "large")
+    assert await folders(kept.blobs, "a", "b") == ["abc"]
+    await kept.blobs.remove("tasks/abc/")
+
+    assert kept.files() == []
+    assert not staged.parent.exists()
+
+
+def _kill_in_a_put(staged: Path, *arguments: Path) -> None:
+    deadline = time.monotonic() + 60
+    while not staged.exists():  # a kill may come just after the end of one put
+        assert time.monotonic() < deadline, "nothing is left of any put"
+        with subprocess.Popen([sys.executable, "-c", PUTS, *map(str, arguments)]) as process:
+            while not staged.exists():
+                assert process.poll() is None
+                assert time.monotonic() < deadline, "nothing is put"
+                time.sleep(0.001)
+            process.kill()
+
+
+async def test_what_is_put_while_its_folder_is_removed_can_be_removed_after_that(
+    tmp_path: Path,
+) -> None:
+    kept = Kept(Blobs.local(tmp_path / "files"), tmp_path / "files")
+    (tmp_path / "large").touch()
+    os.truncate(tmp_path / "large", 64_000_000)
+    for _ in range(5):
+        put = asyncio.ensure_future(kept.blobs.put(NAME, tmp_path / "large"))
+        while not put.done():
+            await kept.blobs.remove("tasks/abc/")
+        with suppress(BlobError):  # its file was taken away under its hands
+            await put
+
+        await kept.blobs.remove("tasks/abc/")
+
+        assert kept.files() == []
+
+
+async def test_links_are_not_followed_when_a_folder_is_removed(tmp_path: Path) -> None:
+    kept = Kept(Blobs.local(tmp_path / "files"), tmp_path / "files")
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "mine").write_bytes(b"x")
+    kept.make(NAME)
+    (kept.folder / "tasks/abc/folder").symlink_to(outside)
+    (kept.folder / "tasks/abc/file").symlink_to(outside / "mine")
+    (kept.folder / "tasks/linked").symlink_to(outside)
+
+    await kept.blobs.remove("tasks/abc/")
+    with pytest.raises(OSError, match="symbolic link"):
+        await kept.blobs.remove("tasks/linked/")
+
+    assert kept.files() == []
+    assert (outside / "mine").read_bytes() == b"x"
+    assert await folders(kept.blobs, "a", "z") == []  # nor is such a link one of our folders
+
+
+async def test_what_cannot_be_removed_keeps_nothing_else(tmp_path: Path) -> None:
+    kept = Kept(Blobs.local(tmp_path), tmp_path)
+    kept.make("tasks/abc", NAME.replace("abc", "abd"))  # a file where a folder should be
+
+    with pytest.raises(NotADirectoryError):
+        await kept.blobs.remove("tasks/abc/")
+    await kept.blobs.remove("tasks/abd/")
+
+    assert kept.files() == ["tasks/abc"]
+
+
+@pytest.mark.parametrize("prefix", ["", "/", "./", "tasks", "tasks/../../a/", "../", "/etc/"])
+async def test_only_a_folder_of_files_is_removed(tmp_path: Path, prefix: str) -> None:
+    kept = Kept(Blobs.local(tmp_path), tmp_path)
+    kept.make(NAME)
+
+    with pytest.raises(ValueError, match="not a folder of files"):
+        await kept.blobs.remove(prefix)
+
+    assert kept.files() == [NAME]
+
+
 async def test_two_may_remove_the_same_at_once(kept: Kept) -> None:
     kept.make(*(f"tasks/abc/{n}" for n in range(30)))
 
@@ -183,6 +298,14 @@ async def test_folders_are_found_between_two_names(kept: Kept) -> None:
     assert await folders(kept.blobs, "bb", "bc") == []
     assert await folders(kept.blobs, "c", "c") == []
     assert await folders(kept.blobs, "e", "f") == []
+
+
+async def test_folders_without_a_file_in_them_are_found_too(tmp_path: Path) -> None:
+    kept = Kept(Blobs.local(tmp_path), tmp_path)
+    kept.make("tasks/b/1-0.mp4#1", "tasks/c/0", "tasks/file")
+    (tmp_path / "tasks" / "a").mkdir()
+
+    assert await folders(kept.blobs, "a", "z") == ["a", "b", "c"]
 
 
 async def test_there_are_no_folders_where_nothing_is(blobs: Blobs) -> None:

@@ -1,18 +1,21 @@
 """Files, through obstore: a local folder here, S3 and its kin elsewhere.
 
 A blob is written once, under a name that no other attempt uses, and is complete when `put`
-returns: on disk, for a folder.
+returns: on disk, for a folder. A writer that is killed leaves a file there that obstore does not
+list, so what is removed of a folder is seen with our own eyes.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
+import shutil
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -49,8 +52,8 @@ class Blobs:
     @classmethod
     def local(cls, folder: Path) -> Blobs:
         """Files in a folder, which is made if need be."""
-        folder.mkdir(parents=True, exist_ok=True)
-        return cls(LocalStore(folder, automatic_cleanup=True), folder)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return cls(LocalStore(folder), folder)
 
     @classmethod
     def remote(
@@ -133,7 +136,14 @@ class Blobs:
         return (await obstore.head_async(self._store, name))["size"]
 
     async def remove(self, prefix: str) -> None:
-        """Remove every blob whose name begins with `prefix`, which ends in a slash."""
+        """Remove every blob whose name begins with `prefix`, which ends in a slash.
+
+        In a folder also what writers that died have left there. Raises `BlobError` or `OSError`
+        where something cannot be removed; the rest of a folder is, all the same.
+        """
+        if self._folder is not None:
+            await asyncio.to_thread(_remove_folder, self._folder / _inner(prefix))
+            return
         while True:
             try:
                 async for found in obstore.list(self._store, prefix=prefix):
@@ -143,14 +153,12 @@ class Blobs:
                 await asyncio.sleep(0)
 
     async def folders(self, prefix: str, first: str, last: str) -> AsyncIterator[str]:
-        """The names from `first` up to, not including, `last` of the folders in `prefix`.
+        """The names from `first` up to, not including, `last` of the folders in `prefix`, in order.
 
         `prefix` ends in a slash. A bucket is not read further than that, nor from the start.
         """
         if self._folder is not None:
-            found = await obstore.list_with_delimiter_async(self._store, prefix=prefix)
-            for path in found["common_prefixes"]:
-                name = path.rstrip("/").rpartition("/")[2]
+            for name in await asyncio.to_thread(_folders_in, self._folder / _inner(prefix)):
                 if first <= name < last:
                     yield name
             return
@@ -249,6 +257,41 @@ async def _cut(chunks: AsyncIterator[bytes], part: range) -> AsyncIterator[bytes
         at += len(chunk)
         if at >= part.stop:
             return
+
+
+def _inner(prefix: str) -> PurePosixPath:
+    """The path of a folder below the folder of all files, and of nothing else."""
+    path = PurePosixPath(prefix)
+    if not prefix.endswith("/") or not path.parts or path.is_absolute() or ".." in path.parts:
+        raise ValueError(f"not a folder of files: {prefix!r}")
+    return path
+
+
+def _folders_in(folder: Path) -> list[str]:
+    """The names of the folders in a folder, in order, whatever is in them."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(each.name for each in entries if each.is_dir(follow_symlinks=False))
+    except FileNotFoundError:
+        return []
+
+
+def _remove_folder(folder: Path) -> None:
+    """Remove a folder with all that is in it, following no links.
+
+    What is written there meanwhile may stay: its writer finds that its task is gone. What cannot
+    be removed keeps nothing else from being removed; the first of it is raised.
+    """
+    problems: list[BaseException] = []
+
+    def note(_act: object, _path: str, told: tuple[Any, BaseException, Any]) -> None:
+        # Somebody else removes it too, or is writing; or what stays in it was noted already.
+        if getattr(told[1], "errno", None) not in (errno.ENOENT, errno.ENOTEMPTY):
+            problems.append(told[1])
+
+    shutil.rmtree(folder, onerror=note)
+    if problems:
+        raise problems[0]
 
 
 def _sync(path: Path, root: Path) -> None:
