@@ -32,6 +32,7 @@ _CONNECT_SECONDS = 5
 _TRANSFER_SECONDS = 600
 _CHECK_SECONDS = 5.0
 _MOST_SIGNED = 10_000
+_CHUNK = 2**18  # bytes of a download that are handed on together, at least
 _NO_PARTS = "non-partial response"  # obstore's words for a server that answers parts with 200
 # The names by which obstore, and the environment for it, know the address of an S3 server.
 _ENDPOINTS = frozenset({"endpoint", "endpoint_url", "aws_endpoint", "aws_endpoint_url"})
@@ -115,21 +116,20 @@ class Blobs:
             async for chunk in result.stream(min_chunk_size=2**20):
                 file.write(chunk)
 
-    async def open(self, name: str, part: range | None = None) -> AsyncIterator[bytes]:
-        """The bytes of a blob, or of a part of it, in chunks.
+    async def open(self, name: str, part: range | None = None) -> Download:
+        """The bytes of a blob, or of a part of it, to be closed by who asked.
 
         Raises `FileNotFoundError`, at once and not when the first chunk is asked for.
         """
         if part is not None:
             options: Any = {"range": (part.start, part.stop)}
             try:
-                return _chunks(await obstore.get_async(self._store, name, options=options))
+                return Download(await obstore.get_async(self._store, name, options=options))
             except GenericError as problem:
                 # Some servers say of a part that it is the whole, and some send the whole.
                 if _NO_PARTS not in str(problem):
                     raise
-        chunks = _chunks(await obstore.get_async(self._store, name))
-        return chunks if part is None else _cut(chunks, part)
+        return Download(await obstore.get_async(self._store, name), part)
 
     async def size(self, name: str) -> int:
         """The size of a blob in bytes. Raises `FileNotFoundError`."""
@@ -177,6 +177,42 @@ class Blobs:
         async with asyncio.timeout(_CHECK_SECONDS):
             async for _ in obstore.list(self._store, prefix="no/such/task"):
                 pass
+
+
+class Download:
+    """The bytes of a blob in chunks, or those of them that are in `part`.
+
+    An open file, or a connection, is behind it until `close`: who goes away early would else leave
+    it to the garbage collector.
+    """
+
+    def __init__(self, result: obstore.GetResult, part: range | None = None) -> None:
+        self._stream: obstore.BytesStream | None = result.stream(min_chunk_size=_CHUNK)
+        self._part = part
+        self._at = 0
+
+    def __aiter__(self) -> Download:
+        return self
+
+    async def __anext__(self) -> bytes:
+        while self._stream is not None and not self._past_its_end():
+            chunk = bytes(await anext(self._stream))
+            if kept := self._cut(chunk):
+                return kept
+        raise StopAsyncIteration
+
+    def close(self) -> None:
+        """Let go of what is behind it, now."""
+        self._stream = None
+
+    def _past_its_end(self) -> bool:
+        return self._part is not None and self._at >= self._part.stop
+
+    def _cut(self, chunk: bytes) -> bytes:
+        if self._part is None:
+            return chunk
+        begin, self._at = self._at, self._at + len(chunk)
+        return chunk[max(0, self._part.start - begin) : max(0, self._part.stop - begin)]
 
 
 class Signer:
@@ -241,22 +277,6 @@ def _endpoint(options: Mapping[str, str]) -> str:
         if value := os.environ.get(name, ""):
             return value
     return ""
-
-
-async def _chunks(result: obstore.GetResult) -> AsyncIterator[bytes]:
-    async for chunk in result.stream(min_chunk_size=2**18):
-        yield bytes(chunk)
-
-
-async def _cut(chunks: AsyncIterator[bytes], part: range) -> AsyncIterator[bytes]:
-    """Those of the bytes that are in `part`."""
-    at = 0
-    async for chunk in chunks:
-        if kept := chunk[max(0, part.start - at) : max(0, part.stop - at)]:
-            yield kept
-        at += len(chunk)
-        if at >= part.stop:
-            return
 
 
 def _inner(prefix: str) -> PurePosixPath:

@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
-from safelight.blobs import Blobs
+from safelight.blobs import Blobs, Download
 from safelight.links import Links
 from safelight.media_types import suffix_of
 from safelight.store import Store, scripts
@@ -72,7 +73,7 @@ class Files:
             return Response(status_code=status, headers=headers, media_type=found.media_type)
         whole = len(wanted) == found.size
         body = await self._blobs.open(found.blob, None if whole else wanted)
-        return StreamingResponse(body, status, headers, media_type=found.media_type)
+        return _Sent(body, status, headers, found.media_type)
 
     async def _find(self, name: str) -> Found | None:
         target = self._links.read(name)
@@ -99,6 +100,22 @@ class Files:
         etag = (file.etag if isinstance(file, Artifact) else None) or f"{task_id}-s{number}"
         name = f"{task_id}-{number}{suffix_of(media_type)}"
         return Found(file.blob, media_type, size, etag, name)
+
+
+class _Sent(StreamingResponse):
+    """A file on its way out; closed when it has gone, and when nobody takes it any more."""
+
+    def __init__(
+        self, body: Download, status: int, headers: dict[str, str], media_type: str
+    ) -> None:
+        super().__init__(body, status, headers, media_type=media_type)
+        self._body = body
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._body.close()
 
 
 def _matches(header: str | None, etag: str) -> bool:
