@@ -25,7 +25,7 @@ import httpx
 _START_SECONDS = 30.0
 _TEMPLATE = "template_of_safelight"
 # How soon rclone sees what was made behind its back. Not 0: its timers would then never rest.
-_SEEN, _SEEN_SECONDS = "50ms", 0.1
+_SEEN, SEEN_SECONDS = "50ms", 0.1
 
 
 class PostgresServer:
@@ -125,10 +125,14 @@ class Bucket:
 
 @dataclass
 class S3Server:
-    """An S3 server (rclone's) over a folder, on a port of its own."""
+    """An S3 server (rclone's) over a folder, on a port of its own.
+
+    What is in the folder `stuck` is seen in its buckets too, and refused to be removed.
+    """
 
     root: Path
     port: int = 0
+    stuck: Path | None = None
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     KEY, SECRET = "access-of-tests", "secret-of-tests"
@@ -141,7 +145,7 @@ class S3Server:
         """A new bucket."""
         name = f"b{uuid.uuid4().hex[:12]}"
         (self.root / name).mkdir(parents=True)
-        time.sleep(_SEEN_SECONDS)
+        time.sleep(SEEN_SECONDS)
         options = {
             "endpoint": self.endpoint,
             "region": "us-east-1",
@@ -155,8 +159,11 @@ class S3Server:
         if not self.port:
             with socket.create_server(("127.0.0.1", 0)) as probe:
                 self.port = probe.getsockname()[1]
+        served = (
+            f":union,upstreams='{self.root} {self.stuck}:ro':" if self.stuck else str(self.root)
+        )
         command = [
-            *(str(Path(sys.executable).with_name("rclone")), "serve", "s3", str(self.root)),
+            *(str(Path(sys.executable).with_name("rclone")), "serve", "s3", served),
             *("--addr", f"127.0.0.1:{self.port}", "--auth-key", f"{self.KEY},{self.SECRET}"),
             *("--config", os.devnull, "--vfs-cache-mode", "off", "--dir-cache-time", _SEEN),
         ]

@@ -13,8 +13,9 @@ import time
 from collections.abc import Callable
 
 import msgspec
+import structlog
 
-from safelight.blobs import Blobs
+from safelight.blobs import BlobError, Blobs
 from safelight.errors import Conflict, Internal, InvalidValue, NotFound
 from safelight.fetching import Fetcher
 from safelight.inspection import Inspector
@@ -44,12 +45,15 @@ from safelight.task import (
     new_id,
 )
 
+_log = structlog.get_logger("safelight.service")
+
 _PICTURES = frozenset({Role.IMAGE, Role.FIRST_FRAME, Role.LAST_FRAME, Role.MASK})
 TASKS = "tasks/"  # where the blobs of all tasks are
 _MOST_SOURCES = 16
 _SETTLING = (0.2, 0.5, 1.0, 2.0, 4.0)  # seconds between two looks for a task
 _MOST_IN_A_LIST = 1000
 _encoder = msgspec.json.Encoder()
+_REMOVING_SECONDS = 5.0  # that a caller waits for files that cannot be removed
 
 
 def now_millis() -> int:
@@ -199,7 +203,7 @@ class Service:
     async def _drop_sources(self, task: Task) -> None:
         """Remove what was kept of the sources of a task that was not accepted."""
         if any(source.data is not None for source in task.submit.sources):
-            await self._blobs.remove(folder_of(task.id))
+            await self._remove_files(task.id)
 
     async def _check_sources(self, submit: Submit) -> None:
         if len(submit.sources) > _MOST_SOURCES:
@@ -246,9 +250,20 @@ class Service:
         if not ids:
             return Deleted(ids=())
         removed = await self._store.write(scripts.delete(ids, who, asked.kind))
+        began = time.monotonic()
         for id in removed:
-            await self._blobs.remove(folder_of(id))
+            if not await self._remove_files(id) and time.monotonic() - began > _REMOVING_SECONDS:
+                break
         return Deleted(ids=removed)
+
+    async def _remove_files(self, id: str) -> bool:
+        """Remove the files of a task that is gone; what cannot be now, housekeeping will."""
+        try:
+            await self._blobs.remove(folder_of(id))
+        except (BlobError, OSError) as problem:
+            _log.warning("files_not_removed", task=id, problem=str(problem)[:300])
+            return False
+        return True
 
     async def list(self, who: str, asked: List) -> Page:
         if asked.before is not None:

@@ -869,13 +869,24 @@ async def test_what_expired_is_swept(store: Store, ten: list[str]) -> None:
     oldest = NOW + 102
 
     found = await store.read(scripts.expired(oldest, 2))
-    await store.write(scripts.remove(found))
+    await store.write(scripts.remove(tuple(each.id for each in found)))
 
-    assert found == tuple(ten[:2])
-    assert await store.read(scripts.expired(oldest, 10)) == (ten[2],)
+    assert found == ((NOW + 100, ten[0]), (NOW + 101, ten[1]))
+    assert await store.read(scripts.expired(oldest, 10)) == ((NOW + 102, ten[2]),)
     assert await store.read(scripts.get_any(ten[0])) is None
     assert await store.read(scripts.events(ten[0])) == ()
     assert await store.read(scripts.expired(NOW + 99, 10)) == ()
+
+
+async def test_what_expired_is_told_in_order_after_any_of_it(store: Store, ten: list[str]) -> None:
+    for id in (ten[8], ten[5], ten[6]):  # two of them end at the same moment
+        await store.write(scripts.cancel(id, "alice", NOW + 50 if id == ten[8] else NOW + 101))
+    oldest, seen, after = NOW + 102, [], scripts.FIRST_ENDED
+    while found := await store.read(scripts.expired(oldest, 2, after)):
+        seen += [each.id for each in found]
+        after = found[-1]
+
+    assert seen == [ten[n] for n in (8, 0, 1, 5, 6, 2)]
 
 
 async def test_the_unfinished_are_told_in_the_order_of_acceptance(

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import shutil
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
 
 import pytest
+import structlog
 from msgspec.structs import replace
 
+from backends import SEEN_SECONDS, Bucket, S3Server
 from doubles import NOW, Player, Serving, StartApp, models_of, picture, task, until, upload
 from safelight.config import ModelRule
 from safelight.engines import Event, Job, Progress
@@ -18,7 +22,7 @@ from safelight.server.housekeeping import Housekeeping
 from safelight.server.recovery import MemoryRecovery
 from safelight.service import folder_of
 from safelight.store import scripts
-from safelight.task import FailureCode, Status, Submit, Task, new_id
+from safelight.task import Delete, FailureCode, Status, Submit, Task, new_id
 
 IDS = [new_id(NOW + n, bytes(6)) for n in range(6)]
 RETENTION = 1000
@@ -29,10 +33,10 @@ async def add(serving: Serving, *ids: str) -> None:
         await serving.app.store.write(scripts.add(task(id), ""))
 
 
-def keeper(serving: Serving) -> Housekeeping:
+def keeper(serving: Serving, failed: Callable[[int], None] = lambda tasks: None) -> Housekeeping:
     app = serving.app
     recovery = MemoryRecovery(app.store, waiting(serving), app.worker, models_of(serving.engine))
-    return Housekeeping(app.store, app.blobs, recovery, RETENTION, every=0.01)
+    return Housekeeping(app.store, app.blobs, recovery, RETENTION, every=0.01, failed=failed)
 
 
 def waiting(serving: Serving) -> MemoryQueue:
@@ -211,22 +215,139 @@ async def test_many_are_swept_in_batches(idle: Serving, monkeypatch: pytest.Monk
     assert await keeper(idle).sweep(NOW + RETENTION) == 0
 
 
-async def test_files_that_cannot_be_removed_keep_their_row(
-    idle: Serving, monkeypatch: pytest.MonkeyPatch
+class Refusing:
+    """An app whose files are in a bucket that refuses to remove those of some tasks."""
+
+    def __init__(self, serving: Serving, bucket: Bucket, stuck: Path) -> None:
+        self.serving = serving
+        self.bucket = bucket
+        self._stuck = stuck / bucket.folder.name
+
+    async def fill(self, *ids: str, stuck: Sequence[str] = ()) -> None:
+        """Tasks that ended one after the other, each with a file, of which some stay."""
+        await add(self.serving, *ids)
+        for n, id in enumerate(ids):
+            self.make(id, stuck=id in stuck)
+            assert await self.serving.app.store.write(scripts.cancel(id, "alice", NOW + n))
+        await asyncio.sleep(SEEN_SECONDS)
+
+    def make(self, id: str, *, stuck: bool = False) -> None:
+        """A file of a task, made behind the server's back."""
+        path = (self._stuck if stuck else self.bucket.folder) / "kept" / folder_of(id) / "1-0.png"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"x")
+
+    async def free(self) -> None:
+        """Let all files be removed."""
+        shutil.rmtree(self._stuck)
+        await asyncio.sleep(SEEN_SECONDS)
+
+    async def rows(self, *ids: str) -> list[str]:
+        """Those of the tasks that are there."""
+        there = [await self.serving.app.store.read(scripts.get_any(id)) for id in ids]
+        return [task.id for task in there if task is not None]
+
+
+@pytest.fixture
+async def refusing(start_app: StartApp, tmp_path: Path) -> AsyncIterator[Refusing]:
+    root, stuck = tmp_path / "buckets", tmp_path / "stuck"
+    root.mkdir()
+    stuck.mkdir()
+    server = S3Server(root, stuck=stuck)
+    server.start()
+    try:
+        bucket = server.bucket()
+        (stuck / bucket.folder.name).mkdir()
+        serving = await start_app(start=False, files=bucket.url, files_options=bucket.options)
+        yield Refusing(serving, bucket, stuck)
+    finally:
+        server.close()
+
+
+async def test_files_that_cannot_be_removed_keep_their_rows_and_no_others(
+    refusing: Refusing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await add(idle, IDS[0])
-    await end(idle, IDS[0], NOW)
+    monkeypatch.setattr("safelight.server.housekeeping._BATCH", 2)
+    await refusing.fill(*IDS, stuck=IDS[:3])  # more than are looked at in one go
+    told: list[int] = []
+    house = keeper(refusing.serving, told.append)
 
-    async def broken(prefix: str) -> None:
-        raise OSError("no disk")
+    with structlog.testing.capture_logs() as logs:
+        assert await house.sweep(NOW * 2) == 3
+        assert await house.sweep(NOW * 2) == 0
 
-    with monkeypatch.context() as patched:
-        patched.setattr(idle.app.blobs, "remove", broken)
-        with pytest.raises(OSError, match="disk"):
-            await keeper(idle).sweep(NOW * 2)
+    assert await refusing.rows(*IDS) == IDS[:3]
+    assert refusing.bucket.files() == []
+    warned = [line for line in logs if line["event"] == "files_not_removed"]
+    assert [(line["tasks"], line["task"]) for line in warned] == [(3, IDS[0])] * 2
+    assert told == [3, 3]
+    await refusing.free()
+    assert await house.sweep(NOW * 2) == 3
+    assert await refusing.rows(*IDS) == []
+
+
+async def test_what_takes_too_long_to_fail_is_gone_on_with_by_the_next_sweep(
+    refusing: Refusing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("safelight.server.housekeeping._FAILING_SECONDS", 0.0)
+    await refusing.fill(*IDS[:4], stuck=(IDS[0], IDS[2]))
+    house = keeper(refusing.serving)
+
+    assert [await house.sweep(NOW * 2) for _ in range(3)] == [0, 1, 1]
+
+    assert await refusing.rows(*IDS) == [IDS[0], IDS[2]]
+    await refusing.free()
+    assert await house.sweep(NOW * 2) == 2  # from the beginning again
+
+
+async def test_files_that_cannot_be_removed_stop_no_sweep_of_orphans(
+    refusing: Refusing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n, id in enumerate(IDS[:4]):
+        refusing.make(id, stuck=n in (0, 2))
+    await asyncio.sleep(SEEN_SECONDS)
+    house = keeper(refusing.serving)
+
+    assert await house.sweep_orphans(NOW * 2) == 2
+    assert refusing.bucket.files() == []
+
+    monkeypatch.setattr("safelight.server.housekeeping._FAILING_SECONDS", 0.0)
+    refusing.make(IDS[1])
+    refusing.make(IDS[3])
+    await asyncio.sleep(SEEN_SECONDS)
+    assert [await house.sweep_orphans(NOW * 2) for _ in range(3)] == [0, 1, 1]
+    assert refusing.bucket.files() == []
+
+
+async def test_a_folder_that_cannot_be_removed_keeps_its_row_and_no_other(idle: Serving) -> None:
+    await add(idle, *IDS[:3])
+    for n, id in enumerate(IDS[1:3]):
+        await end(idle, id, NOW + n)
+    assert await idle.app.store.write(scripts.cancel(IDS[0], "alice", NOW))
+    blocked = idle.app.settings.data / "files" / folder_of(IDS[0])
+    blocked.write_bytes(b"a file, where a folder should be")
+
+    assert await keeper(idle).sweep(NOW * 2) == 2
     assert await idle.app.store.read(scripts.get_any(IDS[0])) is not None
 
+    blocked.unlink()
     assert await keeper(idle).sweep(NOW * 2) == 1
+
+
+async def test_a_deleted_task_is_gone_though_its_files_cannot_be_removed(
+    refusing: Refusing,
+) -> None:
+    await refusing.fill(*IDS[:3], stuck=IDS[:1])
+
+    deleted = await refusing.serving.app.service.delete("alice", Delete(ids=tuple(IDS[:3])))
+
+    assert deleted.ids == tuple(IDS[:3])
+    assert await refusing.rows(*IDS) == []
+    assert refusing.bucket.files() == []
+    await refusing.free()
+    refusing.make(IDS[0])  # as if it could be removed by now
+    await asyncio.sleep(SEEN_SECONDS)
+    assert await keeper(refusing.serving).sweep_orphans(NOW * 2) == 1
 
 
 async def test_a_source_that_was_swept_is_told_to_who_uses_it(serving: Serving) -> None:

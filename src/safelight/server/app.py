@@ -154,7 +154,11 @@ class App:
             max_text=settings.max_text,
         )
         self.housekeeping = Housekeeping(
-            store, blobs, parts.recovery(self.worker), settings.retention
+            store,
+            blobs,
+            parts.recovery(self.worker),
+            settings.retention,
+            failed=self.metrics.stuck,
         )
         self.files = Files(store, blobs, links, self.oldest)
         self.asgi = Bridge(

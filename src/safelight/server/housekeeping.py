@@ -1,17 +1,24 @@
-"""What has to be done again and again: take up what was left, sweep what is old."""
+"""What has to be done again and again: take up what was left, sweep what is old.
+
+The rule for whoever edits it: what cannot be removed is gone past, and tried again by a later
+sweep; a task keeps its row until its files could be removed.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import random
+import time
+from collections.abc import Callable
 
 import structlog
 
-from safelight.blobs import Blobs
+from safelight.blobs import BlobError, Blobs
 from safelight.server.recovery import Recovery
 from safelight.service import TASKS, folder_of, now_millis
 from safelight.store import Store, StoreUnavailable, scripts
+from safelight.store.scripts import FIRST_ENDED, Ended
 from safelight.task import new_id
 
 _log = structlog.get_logger("safelight.housekeeping")
@@ -23,19 +30,31 @@ _AGAIN = 86_400_000
 _NEARLY = 0.7  # of a chore's time: whoever wakes a little early does it
 # A request that is being accepted keeps its sources a moment before its task is there.
 _ACCEPTING = 3_600_000
+# How long one sweep may take over what it cannot remove: a bucket that is away tells so slowly.
+_FAILING_SECONDS = 30.0
 
 
 class Housekeeping:
     """Keeps the house of one process, or of all: each chore is done by one of them."""
 
     def __init__(
-        self, store: Store, blobs: Blobs, recovery: Recovery, retention: int, every: float = 60
+        self,
+        store: Store,
+        blobs: Blobs,
+        recovery: Recovery,
+        retention: int,
+        every: float = 60,
+        failed: Callable[[int], None] = lambda tasks: None,
     ) -> None:
         self._store = store
         self._blobs = blobs
         self._recovery = recovery
         self._retention = retention
         self._every = every
+        self._failed = failed  # is told of how many tasks a sweep could not remove the files
+        # Where a sweep that was given up goes on the next time.
+        self._after = FIRST_ENDED
+        self._after_orphan = ""
 
     async def run(self) -> None:
         """Do all of it once a minute, and recover when that is wanted, until cancelled."""
@@ -79,15 +98,27 @@ class Housekeeping:
         The files go first: a task that is too old answers as unknown already, so a crash between
         the two leaves nothing behind but a row for the next sweep.
         """
-        count = 0
-        while ids := await self._store.read(scripts.expired(now - self._retention, _BATCH)):
-            for id in ids:
-                await self._blobs.remove(folder_of(id))
-            await self._store.write(scripts.remove(ids))
-            count += len(ids)
-        if count:
-            _log.info("swept", tasks=count)
+        count, stuck = 0, _Stuck()
+        while not stuck.enough:
+            old = scripts.expired(now - self._retention, _BATCH, self._after)
+            if not (found := await self._store.read(old)):
+                self._after = FIRST_ENDED
+                break
+            count += await self._sweep_batch(found, stuck)
+        self._tell("swept", count, stuck)
         return count
+
+    async def _sweep_batch(self, found: tuple[Ended, ...], stuck: _Stuck) -> int:
+        gone = []
+        for each in found:
+            if stuck.enough:
+                break
+            self._after = each
+            if await self._remove(each.id, stuck):
+                gone.append(each.id)
+        if gone:
+            await self._store.write(scripts.remove(tuple(gone)))
+        return len(gone)
 
     async def sweep_orphans(self, now: int, since: int = 0) -> int:
         """Remove files whose task was never accepted, or is gone; returns of how many tasks.
@@ -96,12 +127,54 @@ class Housekeeping:
         Looked at are the tasks that are older than an hour, from `since` on: their ids say when.
         """
         first, last = (new_id(max(0, millis), bytes(6)) for millis in (since, now - _ACCEPTING))
-        count = 0
-        async for id in self._blobs.folders(TASKS, first, last):
+        count, stuck = 0, _Stuck()
+        begin, self._after_orphan = max(first, self._after_orphan), ""
+        async for id in self._blobs.folders(TASKS, begin, last):
+            if stuck.enough:
+                self._after_orphan = id
+                break
             if await self._store.read(scripts.get_any(id)) is None:
-                await self._blobs.remove(folder_of(id))
-                count += 1
+                count += await self._remove(id, stuck)
             await asyncio.sleep(0)
-        if count:
-            _log.info("swept_orphans", tasks=count)
+        self._tell("swept_orphans", count, stuck)
         return count
+
+    async def _remove(self, id: str, stuck: _Stuck) -> bool:
+        """Remove the files of a task; whether they are gone."""
+        began = time.monotonic()
+        try:
+            await self._blobs.remove(folder_of(id))
+        except (BlobError, OSError) as problem:
+            stuck.add(id, problem, time.monotonic() - began)
+            return False
+        return True
+
+    def _tell(self, what: str, count: int, stuck: _Stuck) -> None:
+        """Log a sweep: in a line, and another one for all that it could not remove."""
+        if count:
+            _log.info(what, tasks=count)
+        if stuck.tasks:
+            self._failed(stuck.tasks)
+            _log.warning(
+                "files_not_removed", tasks=stuck.tasks, task=stuck.task, problem=stuck.problem
+            )
+
+
+class _Stuck:
+    """The tasks whose files a sweep could not remove: how many, and the first."""
+
+    def __init__(self) -> None:
+        self.tasks = 0
+        self.task = self.problem = ""
+        self._seconds = 0.0
+
+    def add(self, id: str, problem: Exception, seconds: float) -> None:
+        if not self.tasks:
+            self.task, self.problem = id, str(problem)[:300]
+        self.tasks += 1
+        self._seconds += seconds
+
+    @property
+    def enough(self) -> bool:
+        """Whether it took so long that the rest is for the next sweep."""
+        return self._seconds > _FAILING_SECONDS

@@ -51,10 +51,11 @@ class _Requests(Collector):
 
 
 class _Tasks(Collector):
-    """Tasks by status, as the store counted them last."""
+    """Tasks by status, as the store counted them last, and those whose files could not go."""
 
     def __init__(self) -> None:
         self.counts: dict[str, int] = {}
+        self.stuck = 0
 
     def collect(self) -> Iterator[Any]:
         tasks = GaugeMetricFamily("safelight_tasks", "Tasks there are", labels=("status",))
@@ -65,6 +66,11 @@ class _Tasks(Collector):
             "safelight_queue_depth",
             "Tasks that wait for a worker",
             value=self.counts.get(Status.QUEUED.value, 0),
+        )
+        yield CounterMetricFamily(
+            "safelight_files_not_removed",
+            "Times that a sweep could not remove the files of a task",
+            value=self.stuck,
         )
 
 
@@ -92,6 +98,10 @@ class Metrics:
     def engine(self, name: str, seconds: float) -> None:
         """Count a run of an engine."""
         self._engine.labels(name).observe(seconds)
+
+    def stuck(self, tasks: int) -> None:
+        """Count tasks whose files could not be removed."""
+        self._tasks.stuck += tasks
 
     def write(self, tasks: dict[str, int]) -> bytes:
         """All metrics in Prometheus' text format; `tasks` is how many there are by status."""

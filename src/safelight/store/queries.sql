@@ -155,8 +155,12 @@ where status in ('queued', 'running', 'uploading') and id > :after
 order by id
 limit :limit;
 
--- name: expired_tasks(oldest, limit)
-select id from tasks where finished <= :oldest order by finished limit :limit;
+-- name: expired_tasks(oldest, finished, id, limit)
+-- In an order that can be gone on with after a task that has to stay.
+select finished, id from tasks
+where finished <= :oldest and finished >= :finished and (finished > :finished or id > :id)
+order by finished, id
+limit :limit;
 
 -- name: remove_task(id)!
 delete from tasks where id = :id;

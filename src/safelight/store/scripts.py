@@ -74,6 +74,16 @@ class EventRow(NamedTuple):
     note: str
 
 
+class Ended(NamedTuple):
+    """When a task ended, and which."""
+
+    finished: int
+    id: str
+
+
+FIRST_ENDED = Ended(0, "")  # before all of them
+
+
 class Accepted(NamedTuple):
     """A task that was submitted; `new` is False where an earlier submission was the same."""
 
@@ -399,10 +409,10 @@ def unfinished(after: str, limit: int) -> Script[tuple[str, ...]]:
     return tuple(row[0] for row in rows)
 
 
-def expired(oldest: int, limit: int) -> Script[tuple[str, ...]]:
-    """Ids of tasks that ended at `oldest` or before."""
-    rows = yield Query("expired_tasks", {"oldest": oldest, "limit": limit})
-    return tuple(row[0] for row in rows)
+def expired(oldest: int, limit: int, after: Ended = FIRST_ENDED) -> Script[tuple[Ended, ...]]:
+    """Tasks that ended at `oldest` or before, those after `after` in the order of their ends."""
+    rows = yield Query("expired_tasks", {**after._asdict(), "oldest": oldest, "limit": limit})
+    return tuple(Ended(*row) for row in rows)
 
 
 def remove(ids: tuple[str, ...]) -> Script[None]:
