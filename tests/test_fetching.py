@@ -13,7 +13,7 @@ import pytest
 
 from safelight.engines import Failed
 from safelight.errors import InvalidValue
-from safelight.fetching import Fetcher, is_public
+from safelight.fetching import Fetcher
 from safelight.task import FailureCode
 
 MOST = 1000
@@ -310,13 +310,6 @@ async def test_what_is_no_address_is_refused(url: str, private: bool, tmp_path: 
     with pytest.raises(InvalidValue):
         await fetcher(private).check(url, "source 1")
     await failure(url, tmp_path / "f", private=private)
-
-
-@pytest.mark.parametrize(
-    "address", ["8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"]
-)
-def test_a_public_address_is_public(address: str) -> None:
-    assert is_public(address)
 
 
 class Names:

@@ -17,7 +17,7 @@ NAME = safelight.__name__
 
 # From the bottom to the top: what stands in a line imports from the lines above it here only.
 LAYERS = (
-    {"errors", "task", "media_types"},
+    {"errors", "task", "media_types", "networks"},
     {"sizes", "wire", "postgres"},
     {"dialects"},
     {"blobs", "config", "media", "queue", "secrets", "store"},
@@ -36,6 +36,7 @@ HEIGHTS = {box: height for height, layer in enumerate(LAYERS) for box in layer}
 ALLOWED = {
     "errors": set(),
     "task": set(),
+    "networks": set(),
     "sizes": {"task", "errors"},
     "wire": {"task", "errors"},
     "dialects": {"wire", "task", "errors", "sizes"},
@@ -57,7 +58,7 @@ IMPURE = {
     *("obstore", "os", "pathlib", "random", "requests", "shutil", "socket", "sqlite3", "ssl"),
     *("starlette", "subprocess", "tempfile", "threading", "time"),
 }
-PURE = {"errors", "task", "sizes", "wire", "dialects"}
+PURE = {"errors", "networks", "task", "sizes", "wire", "dialects"}
 
 
 def module_of(path: Path) -> str:

@@ -9,7 +9,6 @@ mind between the two gains nothing.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import re
 import socket
 import ssl
@@ -21,6 +20,7 @@ import httpx
 
 from safelight.engines import Failed
 from safelight.errors import InvalidValue
+from safelight.networks import is_public
 from safelight.task import FailureCode
 
 _MOST_REDIRECTS = 5
@@ -28,7 +28,6 @@ _RESOLVE_SECONDS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # Names are no longer than this, and have none of the characters that programs differ about.
 _HOST = re.compile(r'[^\x00-\x20\x7f"#%<>?@\\^`{|}]{1,253}')
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
 class Inside(Exception):
@@ -156,20 +155,6 @@ class Fetcher:
 def _tls() -> ssl.SSLContext:
     """What every connection is checked by: to read the certificates takes a while."""
     return httpx.create_ssl_context(trust_env=False)
-
-
-def is_public(address: str) -> bool:
-    """Whether an IP address is on the public network, also when it is wrapped in another one."""
-    ip = ipaddress.ip_address(address)
-    if isinstance(ip, ipaddress.IPv6Address):
-        wrapped = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
-        if ip in _NAT64:
-            wrapped = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-        if wrapped is not None:
-            return is_public(str(wrapped))
-        if ip.is_site_local:
-            return False
-    return ip.is_global and not ip.is_multicast and not ip.is_reserved
 
 
 def _split(url: str) -> tuple[str, int]:
