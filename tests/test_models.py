@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from doubles import Player, models_of
@@ -89,6 +91,48 @@ def test_engines_that_are_none_are_refused() -> None:
         ModelMap.build((rule("a", "painter"),), {})
     with pytest.raises(SettingsError, match=r"engines\.painter"):
         ModelMap.build((), {"painter": {}})
+
+
+NOT_VALID = [
+    ("sketch", {"time_limit": 0}, "time_limit: must be more than 0"),
+    ("sketch", {"time_limit": -1}, "time_limit: must be more than 0"),
+    ("sketch", {"time_limit": float("nan")}, "time_limit: must be more than 0"),
+    ("sketch", {"time_limit": float("inf")}, "time_limit: must be more than 0"),
+    ("sketch", {"time_limit": "120"}, "time_limit: must be a number, not '120'"),
+    ("sketch", {"time_limit": "x" * 500}, "time_limit: must be a number"),
+    ("sketch", {"time_limit": True}, "time_limit: must be a number"),
+    ("sketch", {"time_limit": None}, "time_limit: must be a number"),
+    ("enhance", {"time_limit": [1]}, "time_limit: must be a number"),
+    ("openai", {"time_limit": -5}, "time_limit: must be more than 0"),
+    ("upstream", {"dialect": "kie", "time_limit": "soon"}, "time_limit: must be a number"),
+    ("sketch", {"seconds": -1}, "seconds: must be at least 0"),
+    ("sketch", {"max_pixels": "many"}, "max_pixels: must be a whole number"),
+    ("sketch", {"max_pixels": 1.5}, "max_pixels: must be a whole number"),
+    ("enhance", {"seconds": "1"}, "seconds: must be a number"),
+    ("enhance", {"operations": "ai_cutout"}, "operations that are no tables"),
+    ("enhance", {"operations": [{"name": "paint"}]}, "paint: this engine has no such operation"),
+]
+
+
+@pytest.mark.parametrize(("engine", "options", "said"), NOT_VALID)
+def test_options_that_are_not_valid_are_refused_by_the_rule(
+    engine: str, options: dict[str, Any], said: str
+) -> None:
+    bad = ModelRule(name="dream-*", engine=engine, options=options)
+
+    with pytest.raises(SettingsError, match=r"models: dream-\*: options: ") as refused:
+        ModelMap.build((rule("still", "sketch"), bad), {})
+
+    assert said in str(refused.value)
+    assert len(str(refused.value)) < 200
+
+
+def test_options_that_are_valid_are_taken() -> None:
+    options = {"time_limit": 0.5, "seconds": 0, "max_pixels": 1}
+    processing = {"time_limit": 7, "operations": [{"name": "denoise", "type": "strong"}]}
+    rules = (rule("a", "sketch", **options), rule("b", "enhance", **processing))
+
+    assert ModelMap.build(rules, {}).find(Submit(model="a")).options == options
 
 
 def test_every_model_may_be_one_engines() -> None:

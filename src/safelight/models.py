@@ -11,6 +11,7 @@ import msgspec
 from safelight import engines
 from safelight.config import ModelRule, SettingsError
 from safelight.engines import Engine, ReadsOptions, traits_of
+from safelight.engines._numbers import check_number
 from safelight.errors import UnknownModel
 from safelight.task import Catalogue, ModelCard, Models, Submit
 
@@ -130,6 +131,7 @@ def _cards_of(rule: ModelRule, engine: Engine) -> tuple[ModelCard, ...]:
 def _check_options(rule: ModelRule, engine: Engine) -> None:
     check = getattr(engine, "check_options", None)
     try:
+        check_number(rule.options, "time_limit", above=0)  # the worker's, whatever the engine
         if check is not None:
             check(rule.options)
         _cards_of(rule, engine)

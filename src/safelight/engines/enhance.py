@@ -15,9 +15,10 @@ import anyio
 
 from safelight.engines import Event, Job, Progress
 from safelight.engines._child import Children
-from safelight.engines._retouch.steps import plan, ruled
+from safelight.engines._numbers import check_number
+from safelight.engines._retouch.steps import plan, read, ruled
 from safelight.engines._retouch.weights import Weights, find
-from safelight.errors import MissingParameter, Unsupported
+from safelight.errors import Fault, MissingParameter, Unsupported
 from safelight.task import Kind, ModelCard, Role, Submit
 
 CARD = ModelCard(
@@ -62,6 +63,15 @@ class Enhance:
         if not self._weights.vision and any(step.name == "ai_cutout" for step in steps):
             text = "ai_cutout: needs the extra `enhance`, which is not installed here"
             raise Unsupported(text, parameter="ai_cutout")
+
+    def check_options(self, options: Mapping[str, Any]) -> None:
+        """Raise `ValueError` for an option of a model that is not valid."""
+        check_number(options, "seconds", least=0)
+        try:
+            for operation in ruled(options):
+                read(operation)
+        except Fault as fault:
+            raise ValueError(fault.message) from None
 
     async def run(self, job: Job) -> AsyncGenerator[Event]:
         """Process the source in a child process. `seconds` of `job.options` are waited before."""

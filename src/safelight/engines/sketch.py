@@ -22,6 +22,7 @@ from safelight.engines._drawing.limits import (
     MIN_SIDE,
     film_pixels,
 )
+from safelight.engines._numbers import check_number
 from safelight.errors import InvalidValue, Unsupported
 from safelight.sizes import pixels
 from safelight.task import Kind, ModelCard, Role, Submit
@@ -75,6 +76,11 @@ class Sketch:
         _check_size(submit, options)
         if submit.kind is Kind.VIDEO:
             _check_film(submit)
+
+    def check_options(self, options: Mapping[str, Any]) -> None:
+        """Raise `ValueError` for an option of a model that is not valid."""
+        check_number(options, "seconds", least=0)
+        check_number(options, "max_pixels", least=1, whole=True)
 
     async def run(self, job: Job) -> AsyncIterator[Event]:
         """Draw; with the option `seconds`, not before they have gone by."""
