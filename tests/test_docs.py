@@ -14,6 +14,7 @@ import documents
 from documents import DOCS, PARTS, ROOT, STATES
 from safelight import config, dialects, engines
 from safelight.config import Settings
+from safelight.engines._surroundings import KEPT_BACK, PASSED
 from safelight.server.metrics import Metrics
 from safelight.task import FailureCode, Status
 
@@ -70,6 +71,13 @@ def test_every_dialect_is_explained(name: str) -> None:
 def test_every_engine_has_a_page(name: str) -> None:
     assert f"`{name}`" in read("engines", f"{name}.md")
     assert f"(engines/{name}.md)" in read("configuration.md")
+
+
+def test_every_variable_that_children_get_is_named() -> None:
+    page = read("operations.md")
+
+    for name in (*PASSED, *KEPT_BACK):
+        assert f"`{name}`" in page
 
 
 def test_every_metric_is_named() -> None:

@@ -49,6 +49,10 @@ def say(thing: object) -> Iterator[object]:
     yield thing
 
 
+def tell_its_environment() -> Iterator[dict[str, str]]:
+    yield dict(os.environ)
+
+
 def fail() -> Iterator[int]:
     yield 1
     raise Failed(FailureCode.INVALID_INPUT, "The picture is upside down.", "E42")
@@ -280,6 +284,58 @@ def test_children_do_not_outlive_the_server(tmp_path: Path, number: int) -> None
         server.wait(10)
         assert len(processes) == 2
         assert all(gone(process) for process in processes)
+
+
+# --- what it is told of the environment
+
+SECRETS = {
+    "SAFELIGHT_SECRET": "a",
+    "SAFELIGHT_KEY": "a",
+    "SAFELIGHT_DATABASE": "postgresql://a:b@c/d",
+    "SAFELIGHT_FILES_OPTIONS__SECRET_ACCESS_KEY": "a",
+    "OPENAI_API_KEY": "a",
+    "KIE_API_KEY": "a",
+    "TENCENTCLOUD_SECRET_KEY": "a",
+    "AWS_ACCESS_KEY_ID": "a",
+    "AWS_SECRET_ACCESS_KEY": "a",
+    "AWS_SESSION_TOKEN": "a",
+    "GOOGLE_APPLICATION_CREDENTIALS": "/a",
+    "AZURE_STORAGE_KEY": "a",
+    "PGPASSWORD": "a",
+    "HF_TOKEN": "a",
+    "HUGGING_FACE_HUB_TOKEN": "a",
+    "HF_ENDPOINT": "https://me:password@mirror.example",
+    "HTTPS_PROXY": "http://me:password@proxy.example:3128",
+    "NVIDIA_API_KEY": "a",
+    "WHATEVER_ELSE": "a",
+}
+NEEDED = {
+    "HOME": "/home/me",
+    "LC_ALL": "C.UTF-8",
+    "TMPDIR": "/tmp",
+    "CUDA_VISIBLE_DEVICES": "0",
+    "HIP_VISIBLE_DEVICES": "0",
+    "OMP_NUM_THREADS": "3",
+    "HF_HOME": "/models/hub",
+    "HF_HUB_OFFLINE": "1",
+    "VK_ICD_FILENAMES": "/etc/vulkan/icd.json",
+    "SSL_CERT_FILE": "/etc/ssl/certs.pem",
+    "HTTP_PROXY": "http://proxy.example:3128",
+}
+
+
+async def test_a_child_gets_what_its_libraries_need_and_no_key_of_ours(
+    children: Children, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {**SECRETS, **NEEDED}.items():
+        monkeypatch.setenv(name, value)
+
+    (told,) = await collect(children.run(tell_its_environment))
+
+    assert isinstance(told, dict)
+    assert SECRETS.keys() & told.keys() == set()
+    assert {name: told.get(name) for name in NEEDED} == NEEDED
+    assert told["PATH"] == os.environ["PATH"]
 
 
 # --- stopped, not killed

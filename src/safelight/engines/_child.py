@@ -38,6 +38,7 @@ from typing import Any, ParamSpec, TypeVar
 import anyio
 
 from safelight.engines import Failed
+from safelight.engines._surroundings import surroundings
 from safelight.task import Failure, FailureCode
 
 P = ParamSpec("P")
@@ -225,13 +226,13 @@ class _Child:
 
 
 def _start(theirs: socket.socket, idle_seconds: float, niceness: int) -> subprocess.Popen[bytes]:
-    surroundings = {
-        **os.environ,
+    environment = {
+        **surroundings(os.environ),
         "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),  # so that it finds the same modules
         "OPENBLAS_NUM_THREADS": "1",  # the children are the parallelism
     }
     command = [sys.executable, "-P", "-c", _MAIN, str(idle_seconds), str(niceness)]
-    return subprocess.Popen(command, stdin=theirs.fileno(), env=surroundings)  # noqa: S603
+    return subprocess.Popen(command, stdin=theirs.fileno(), env=environment)  # noqa: S603
 
 
 def _end_all(children: list[_Child]) -> None:
