@@ -40,6 +40,7 @@ from safelight.queue import Lane, Queue
 from safelight.queue.memory import MemoryQueue
 from safelight.queue.postgres import PostgresQueue
 from safelight.secrets import Vault
+from safelight.server import folder
 from safelight.server.bodies import Bodies
 from safelight.server.bridge import Bridge
 from safelight.server.files import Files
@@ -60,7 +61,6 @@ from safelight.worker import Worker
 
 _log = structlog.get_logger("safelight.server")
 
-_DATABASE, _FILES, _SCRATCH, _LOCK = "safelight.db", "files", "scratch", "lock"
 _DEFAULT_RATE = "tencent.DescribeImageTaskDetail"  # set, also where tencent is not served
 # HTTP answers, and its last ones are sent, before the loop under it goes.
 _HTTP_STOP_SECONDS = 5
@@ -122,7 +122,7 @@ class App:
             trusted=blobs.origins,
         )
         name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-        self.scratch = Scratch(settings.data / _SCRATCH, name)
+        self.scratch = Scratch(settings.data / folder.SCRATCH, name)
         self.worker = Worker(
             name,
             store,
@@ -190,7 +190,7 @@ class App:
         engines = _engines_to_run(settings, models)
         if settings.workers:
             models.prepare(engines)
-        _make_folder(settings.data)
+        folder.prepare(settings.data)
         vault = Vault.open(settings.data)
         blobs = _open_blobs(settings)
         parts = await _open_parts(settings, models)
@@ -317,9 +317,9 @@ class Keys(NamedTuple):
 @asynccontextmanager
 async def open_keys(settings: Settings) -> AsyncIterator[Keys]:
     """The keys of an installation, also while servers run on it."""
-    _make_folder(settings.data)
+    folder.prepare(settings.data)
     if settings.database is None:
-        store: Store = SQLiteStore.open(settings.data / _DATABASE)
+        store: Store = SQLiteStore.open(folder.database(settings.data))
     else:
         store = await _open_postgres(settings.database, connections=2)
     try:
@@ -350,7 +350,7 @@ async def migrate(settings: Settings) -> None:
 async def _open_parts(settings: Settings, models: ModelMap) -> Parts:
     if settings.database is None:
         waiting = MemoryQueue()
-        sqlite = SQLiteStore.open(settings.data / _DATABASE, waiting.put)
+        sqlite = SQLiteStore.open(folder.database(settings.data), waiting.put)
         return Parts(
             sqlite, waiting, lambda worker: MemoryRecovery(sqlite, waiting, worker, models)
         )
@@ -379,7 +379,7 @@ async def _open_postgres(url: str, connections: int) -> PostgresStore:
 
 def _open_blobs(settings: Settings) -> Blobs:
     if settings.files is None:
-        return Blobs.local(settings.data / _FILES)
+        return Blobs.local(settings.data / folder.FILES)
     try:
         return Blobs.remote(
             settings.files,
@@ -436,18 +436,12 @@ def local_url(settings: Settings) -> str:
     return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
 
 
-def _make_folder(data: Path) -> None:
-    # Prompts, pictures and keys are nobody's business but the owner's.
-    data.mkdir(mode=0o700, parents=True, exist_ok=True)
-
-
 def lock(data: Path) -> IO[str]:
     """Keep other servers off this data folder while the returned file is open.
 
     Two of them would each take the other for dead. Raises `DataInUse`.
     """
-    _make_folder(data)
-    file = (data / _LOCK).open("w")
+    file = folder.open_lock(data)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

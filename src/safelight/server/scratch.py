@@ -22,9 +22,9 @@ class Scratch:
 
     def open(self) -> None:
         """Make the folder, and keep others from removing it. Blocks: not for the loop."""
-        self._root.mkdir(parents=True, exist_ok=True)
+        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self._alone():
-            self.folder.mkdir()
+            self.folder.mkdir(mode=0o700)
             self._lock = _locked(self.folder)
             for other in self._root.iterdir():
                 if other != self.folder and (lock := _locked(other)) is not None:
