@@ -20,6 +20,7 @@ from safelight.errors import Conflict, Internal, InvalidValue, NotFound
 from safelight.fetching import Fetcher
 from safelight.inspection import Inspector
 from safelight.links import Links
+from safelight.lists import Lists
 from safelight.media_types import media_type_of
 from safelight.models import ModelMap
 from safelight.store import Store, StoreUnavailable, scripts
@@ -84,6 +85,7 @@ class Service:
         clock: Callable[[], int] = now_millis,
     ) -> None:
         self._store = store
+        self._lists = Lists(store)
         self._blobs = blobs
         self._models = models
         self._fetcher = fetcher
@@ -270,7 +272,7 @@ class Service:
             asked = msgspec.structs.replace(asked, before=_id(asked.before))
         if not 1 <= asked.limit <= _MOST_IN_A_LIST:
             raise InvalidValue(f"limit: must be 1 to {_MOST_IN_A_LIST}", parameter="limit")
-        return await self._store.read(scripts.find(who, asked, self._oldest()))
+        return await self._lists.find(who, asked, self._oldest())
 
     def catalogue(self, asked: Models) -> Catalogue:
         return self._models.catalogue(asked)

@@ -801,7 +801,7 @@ async def test_a_list_is_paged_by_the_last_id(store: Store, ten: list[str]) -> N
     while pages == 0 or before is not None:
         page = await store.read(scripts.find("alice", List(limit=4, before=before), 0))
         seen += [one.id for one in page.tasks]
-        assert page.total == 10
+        assert len(page.tasks) <= page.total <= 10
         before, pages = page.following, pages + 1
 
     assert seen == ten[::-1]
@@ -823,7 +823,13 @@ async def test_a_list_is_paged_by_offset(store: Store, ten: list[str]) -> None:
     assert [one.id for one in page.tasks] == [ten[1], ten[0]]
     assert (page.total, page.offset, page.limit, page.following) == (10, 8, 3, None)
     beyond = await store.read(scripts.find("alice", List(limit=3, offset=50), 0))
-    assert (beyond.tasks, beyond.total, beyond.following) == ((), 10, None)
+    assert (beyond.tasks, beyond.total, beyond.following) == ((), 0, None)
+    part = await store.read(scripts.find("alice", List(limit=3, offset=2), 0))
+    assert (part.total, part.following) == (
+        6,
+        part.tasks[-1].id,
+    )  # and more, it is not said how many
+    assert await store.read(scripts.count("alice", List(limit=3, offset=50), 0)) == 10
 
 
 FILTERS = [
@@ -846,8 +852,7 @@ async def test_a_list_is_filtered_and_counted(
 
     assert [one.id for one in page.tasks] == [ten[n] for n in wanted]
     assert page.total == len(wanted)
-    short = await store.read(scripts.find("alice", msgspec.structs.replace(asked, limit=1), 0))
-    assert short.total == len(wanted)
+    assert await store.read(scripts.count("alice", asked, 0)) == len(wanted)
 
 
 # -------------------------------------------------------------------------- expiry and recovery
@@ -862,7 +867,7 @@ async def test_what_ended_long_ago_is_gone(store: Store, ten: list[str]) -> None
     assert await store.get(ten[9], "alice", NOW * 2) is not None
     page = await store.read(scripts.find("alice", List(), oldest))
     assert [one.id for one in page.tasks] == ten[:1:-1]
-    assert page.total == 8
+    assert page.total == await store.read(scripts.count("alice", List(), oldest)) == 8
 
 
 async def test_what_expired_is_swept(store: Store, ten: list[str]) -> None:

@@ -30,6 +30,7 @@ from starlette.types import ASGIApp
 from safelight import dialects
 from safelight.blobs import BlobError, Blobs
 from safelight.config import Settings, SettingsError
+from safelight.counts import Counts
 from safelight.engines import traits_of
 from safelight.fetching import Fetcher
 from safelight.inspection import Inspector
@@ -65,6 +66,7 @@ _DEFAULT_RATE = "tencent.DescribeImageTaskDetail"  # set, also where tencent is 
 # HTTP answers, and its last ones are sent, before the loop under it goes.
 _HTTP_STOP_SECONDS = 5
 _READY_SECONDS = 5
+_COUNTED_SECONDS = 5.0  # that `/metrics` tells the same counts of tasks
 
 
 class Broken(Exception):
@@ -113,6 +115,7 @@ class App:
         self.keyring = Keyring(store, vault)
         self.blobs = blobs
         self.metrics = Metrics()
+        self._counts: Counts[dict[str, int]] = Counts(_COUNTED_SECONDS)
         self.dialects = spoken
         links = Links(vault, blobs.link if blobs.signs else None)
         fetcher = Fetcher(
@@ -294,7 +297,9 @@ class App:
         return PlainTextResponse("ready\n")
 
     async def _metrics(self, request: Request) -> Response:
-        counts = await self.store.read_aside(scripts.count_by_status())
+        counts = await self._counts.get(
+            "tasks", lambda: self.store.read_aside(scripts.count_by_status())
+        )
         return Response(
             self.metrics.write(counts),
             media_type="text/plain; version=0.0.4",

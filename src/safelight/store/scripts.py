@@ -220,24 +220,15 @@ def get_any(id: str, oldest: int = 0) -> Script[Task | None]:
 
 
 def find(owner: str, asked: List, oldest: int) -> Script[Page]:
-    """The tasks of `owner` that `asked` asks for, the newest first."""
-    wanted = {
-        status.value: status.value if not asked.statuses or status in asked.statuses else None
-        for status in Status
-    }
-    where = {
-        **wanted,
-        "owner": owner,
-        "kind": asked.kind.value if asked.kind else None,
-        "since": asked.since if asked.since is not None else 0,
-        "until": asked.until if asked.until is not None else 2**62,
-        "oldest": oldest,
-    }
-    counted = yield Query("count_tasks", where)
+    """The tasks of `owner` that `asked` asks for, the newest first.
+
+    Its total is how many there are at least: all of them where the page, counted by an offset, is
+    the last one with any in it. `count` says how many there are, and may take long.
+    """
     rows = yield Query(
         "list_tasks",
         {
-            **where,
+            **_where(owner, asked, oldest),
             "before": asked.before if asked.before is not None else _LAST,
             "limit": asked.limit + 1,
             "offset": asked.offset,
@@ -247,11 +238,32 @@ def find(owner: str, asked: List, oldest: int) -> Script[Page]:
     more = len(rows) > asked.limit and tasks
     return Page(
         tasks=tasks,
-        total=counted[0][0],
+        total=asked.offset + len(rows) if rows else 0,
         following=tasks[-1].id if more else None,
         limit=asked.limit,
         offset=asked.offset,
     )
+
+
+def count(owner: str, asked: List, oldest: int) -> Script[int]:
+    """How many tasks of `owner` there are that `asked` asks for, on all pages."""
+    rows = yield Query("count_tasks", _where(owner, asked, oldest))
+    return int(rows[0][0])
+
+
+def _where(owner: str, asked: List, oldest: int) -> dict[str, Any]:
+    wanted = {
+        status.value: status.value if not asked.statuses or status in asked.statuses else None
+        for status in Status
+    }
+    return {
+        **wanted,
+        "owner": owner,
+        "kind": asked.kind.value if asked.kind else None,
+        "since": asked.since if asked.since is not None else 0,
+        "until": asked.until if asked.until is not None else 2**62,
+        "oldest": oldest,
+    }
 
 
 def claim(
