@@ -11,7 +11,7 @@ from typing import Any
 import apsw
 import pytest
 
-from doubles import NOW, Player, models_of, picture, upload
+from doubles import NOW, Player, models_of, picture, task, upload
 from safelight.blobs import Blobs
 from safelight.config import ModelRule
 from safelight.errors import Conflict, Fault, InvalidValue, NotFound, UnknownModel, Unsupported
@@ -38,6 +38,7 @@ from safelight.task import (
     Status,
     Submit,
     Task,
+    new_id,
 )
 
 RETENTION = 1000
@@ -323,6 +324,18 @@ async def test_what_is_asked_with_too_much_is_refused_by_its_parameter(
 
 async def test_files_are_no_text(parts: Parts) -> None:
     await parts.submit(prompt="a" * (MOST_TEXT - 500), sources=(upload(picture(90, 90)),))
+
+
+async def test_a_list_of_long_texts_is_refused_by_its_limit(parts: Parts) -> None:
+    for number in range(70):
+        long = task(new_id(NOW + number, bytes(6)), prompt="x" * 250_000)
+        await parts.store.write(scripts.add(long, ""))
+
+    with pytest.raises(InvalidValue, match=r"limit: .* ask for fewer") as told:
+        await parts.service.list("alice", List(limit=70))
+
+    assert told.value.parameter == "limit"
+    assert len((await parts.service.list("alice", List(limit=60))).tasks) == 60
 
 
 async def test_a_token_is_its_owners(parts: Parts) -> None:

@@ -24,7 +24,7 @@ from safelight.lists import Lists
 from safelight.media_types import media_type_of
 from safelight.models import ModelMap
 from safelight.store import Store, StoreUnavailable, scripts
-from safelight.store.scripts import DifferentBody
+from safelight.store.scripts import DifferentBody, TooLong
 from safelight.task import (
     Cancel,
     Catalogue,
@@ -272,7 +272,13 @@ class Service:
             asked = msgspec.structs.replace(asked, before=_id(asked.before))
         if not 1 <= asked.limit <= _MOST_IN_A_LIST:
             raise InvalidValue(f"limit: must be 1 to {_MOST_IN_A_LIST}", parameter="limit")
-        return await self._lists.find(who, asked, self._oldest())
+        try:
+            return await self._lists.find(who, asked, self._oldest())
+        except TooLong:
+            raise InvalidValue(
+                "limit: so many tasks with such long texts are not told together; ask for fewer",
+                parameter="limit",
+            ) from None
 
     def catalogue(self, asked: Models) -> Catalogue:
         return self._models.catalogue(asked)

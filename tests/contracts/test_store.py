@@ -817,6 +817,31 @@ async def test_a_page_that_ends_with_the_list_has_none_following(
     assert page.following is None
 
 
+async def test_a_long_page_is_whole_and_in_order(store: Store) -> None:
+    ids = [new_id(NOW + number, bytes(6)) for number in range(123)]
+    for id in ids:
+        await store.write(scripts.add(task(id), ""))
+
+    for limit, offset in ((110, 5), (49, 0), (50, 0), (51, 7), (122, 0), (123, 0), (200, 20)):
+        page = await store.read(scripts.find("alice", List(limit=limit, offset=offset), 0))
+        wanted = ids[::-1][offset : offset + limit]
+        assert [found.id for found in page.tasks] == wanted
+        more = offset + limit < len(ids)
+        assert page.following == (wanted[-1] if more else None)
+        assert page.total >= offset + len(wanted)
+
+
+async def test_a_page_of_long_texts_has_an_end(store: Store) -> None:
+    for number in range(120):
+        long = task(new_id(NOW + number, bytes(6)), prompt="x" * 1000)
+        await store.write(scripts.add(long, ""))
+
+    page = await store.read(scripts.find("alice", List(limit=40), 0, 60_000))
+    assert len(page.tasks) == 40
+    with pytest.raises(scripts.TooLong):
+        await store.read(scripts.find("alice", List(limit=100), 0, 60_000))
+
+
 async def test_a_list_is_paged_by_offset(store: Store, ten: list[str]) -> None:
     page = await store.read(scripts.find("alice", List(limit=3, offset=8), 0))
 

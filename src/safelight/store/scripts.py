@@ -95,11 +95,18 @@ class DifferentBody(Exception):
     """The idempotency key was used before, for something else."""
 
 
+class TooLong(Exception):
+    """So many tasks with such long texts are not told together."""
+
+
 _submit = msgspec.json.Decoder(Submit)
 _artifacts = msgspec.json.Decoder(tuple[Artifact, ...])
 _failure = msgspec.json.Decoder(Failure)
 _memory = msgspec.json.Decoder(dict[str, Any])
 _text = msgspec.json.Encoder()
+
+MOST_LISTED = 16 * 2**20  # characters of the rows of a page
+_LISTED_TOGETHER = 50
 
 _STATUSES = {status.value: status for status in Status}
 _FIRST, _LAST = "", "g"  # before and after every id, which are hex digits
@@ -219,30 +226,43 @@ def get_any(id: str, oldest: int = 0) -> Script[Task | None]:
     return read_task(rows[0]) if rows else None
 
 
-def find(owner: str, asked: List, oldest: int) -> Script[Page]:
+def find(owner: str, asked: List, oldest: int, most_bytes: int = MOST_LISTED) -> Script[Page]:
     """The tasks of `owner` that `asked` asks for, the newest first.
 
     Its total is how many there are at least: all of them where the page, counted by an offset, is
-    the last one with any in it. `count` says how many there are, and may take long.
+    the last one with any in it. `count` says how many there are, and may take long. Raises
+    `TooLong` where the rows of the page have more than `most_bytes`.
     """
-    rows = yield Query(
-        "list_tasks",
-        {
-            **_where(owner, asked, oldest),
-            "before": asked.before if asked.before is not None else _LAST,
-            "limit": asked.limit + 1,
-            "offset": asked.offset,
-        },
-    )
+    where = _where(owner, asked, oldest)
+    before, offset = asked.before if asked.before is not None else _LAST, asked.offset
+    rows: list[Row] = []
+    size = 0
+    while len(rows) <= asked.limit:
+        # A few at a time: what they were asked with may be long, and of all of them too much.
+        limit = min(_LISTED_TOGETHER, asked.limit + 1 - len(rows))
+        more = yield Query(
+            "list_tasks", {**where, "before": before, "limit": limit, "offset": offset}
+        )
+        rows += more
+        size += sum(_length(row) for row in more)
+        if size > most_bytes:
+            raise TooLong
+        if len(more) < limit:
+            break
+        before, offset = more[-1][0], 0
     tasks = tuple(read_task(row) for row in rows[: asked.limit])
-    more = len(rows) > asked.limit and tasks
     return Page(
         tasks=tasks,
         total=asked.offset + len(rows) if rows else 0,
-        following=tasks[-1].id if more else None,
+        following=tasks[-1].id if len(rows) > asked.limit and tasks else None,
         limit=asked.limit,
         offset=asked.offset,
     )
+
+
+def _length(row: Row) -> int:
+    """What a task was asked with and came to, in characters."""
+    return sum(len(text) for text in row[9:12] if text)
 
 
 def count(owner: str, asked: List, oldest: int) -> Script[int]:
