@@ -27,8 +27,11 @@ class Counts(Generic[T]):
         kept = self._kept.get(what)
         if kept is None or self._clock() > kept.until:
             kept = self._begin(what, count)
-        # Whoever goes away does not take the count along that others wait for.
-        return await asyncio.shield(kept.counting)
+        try:
+            # Whoever goes away does not take the count along that others wait for.
+            return await asyncio.shield(kept.counting)
+        finally:
+            del kept  # else what it raises would keep itself
 
     def _begin(self, what: Hashable, count: Callable[[], Awaitable[T]]) -> _Kept[T]:
         kept = _Kept(asyncio.ensure_future(count()))

@@ -55,7 +55,10 @@ class Lists:
         reading = asyncio.ensure_future(self._store.read_aside(script))
         # It goes on when who asked for it goes away, and its place is taken until it ends.
         reading.add_done_callback(lambda _: self._give(own))
-        return await asyncio.shield(reading)
+        try:
+            return await asyncio.shield(reading)
+        finally:
+            del reading  # else what it raises would keep itself, and all rows that were read
 
     async def _take(self, own: asyncio.Semaphore) -> None:
         """Wait for the caller's turn, and then for a place."""
