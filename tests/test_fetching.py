@@ -68,7 +68,7 @@ async def test_a_file_is_fetched(tmp_path: Path) -> None:
 
     async with server(answer) as port:
         url = f"http://localhost:{port}/a%20b.png?signature=x%2Fy"
-        await fetcher().check(url, "source 1")
+        await fetcher().check([(url, "source 1")])
         await fetcher().save(url, tmp_path / "f")
 
     assert (tmp_path / "f").read_bytes() == b"a picture"
@@ -265,7 +265,7 @@ INSIDE = [
 @pytest.mark.parametrize("url", INSIDE)
 async def test_an_address_that_leads_inside_is_refused(url: str, tmp_path: Path) -> None:
     with pytest.raises(InvalidValue) as told:
-        await fetcher(private=False).check(url, "source 1")
+        await fetcher(private=False).check([(url, "source 1")])
     assert told.value.parameter == "source 1"
 
     code, _ = await failure(url, tmp_path / "f", private=False)
@@ -308,7 +308,7 @@ NO_ADDRESS = [
 @pytest.mark.parametrize("url", NO_ADDRESS)
 async def test_what_is_no_address_is_refused(url: str, private: bool, tmp_path: Path) -> None:
     with pytest.raises(InvalidValue):
-        await fetcher(private).check(url, "source 1")
+        await fetcher(private).check([(url, "source 1")])
     await failure(url, tmp_path / "f", private=private)
 
 
@@ -318,8 +318,13 @@ class Names:
     def __init__(self, **answers: list[list[str]]) -> None:
         self.answers = answers
         self.asked = 0
+        self._numbers = socket.getaddrinfo
 
-    async def __call__(self, host: str, port: int, **options: Any) -> list[Any]:
+    def __call__(
+        self, host: str, port: int, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0
+    ) -> list[Any]:
+        if flags & socket.AI_NUMERICHOST:
+            return self._numbers(host, port, family, type, proto, flags)
         self.asked += 1
         if host not in self.answers:
             raise socket.gaierror(socket.EAI_NONAME, "no such name")
@@ -332,7 +337,7 @@ class Names:
 async def names(monkeypatch: pytest.MonkeyPatch) -> Names:
     """The resolver of this test: a name is outside, so its answers are made up here."""
     made = Names()
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", made)
+    monkeypatch.setattr(socket, "getaddrinfo", made)
     return made
 
 
@@ -341,13 +346,13 @@ async def test_a_name_is_refused_by_where_it_leads(names: Names, tmp_path: Path)
 
     for host in names.answers:
         with pytest.raises(InvalidValue, match="private"):
-            await fetcher(private=False).check(f"http://{host}/", "source 1")
+            await fetcher(private=False).check([(f"http://{host}/", "source 1")])
 
 
 async def test_a_name_that_does_not_resolve_now_may_when_the_task_runs(
     names: Names, tmp_path: Path
 ) -> None:
-    await fetcher(private=False).check("http://later/", "source 1")
+    await fetcher(private=False).check([("http://later/", "source 1")])
 
     code, _ = await failure("http://later/", tmp_path / "f", private=False)
     assert code is FailureCode.SOURCE_UNAVAILABLE
@@ -356,7 +361,7 @@ async def test_a_name_that_does_not_resolve_now_may_when_the_task_runs(
 async def test_a_public_name_passes_the_check(names: Names) -> None:
     names.answers = {"pictures": [["8.8.8.8", "2606:4700::1111"]]}
 
-    await fetcher(private=False).check("https://pictures/", "source 1")
+    await fetcher(private=False).check([("https://pictures/", "source 1")])
 
 
 async def test_a_name_that_changes_its_mind_gains_nothing(names: Names, tmp_path: Path) -> None:
@@ -367,7 +372,7 @@ async def test_a_name_that_changes_its_mind_gains_nothing(names: Names, tmp_path
 
     async with server(answer) as port:
         names.answers = {"fickle": [["8.8.8.8"], ["127.0.0.1"]]}
-        await fetcher(private=False).check(f"http://fickle:{port}/", "source 1")
+        await fetcher(private=False).check([(f"http://fickle:{port}/", "source 1")])
         _, message = await failure(f"http://fickle:{port}/", tmp_path / "f", private=False)
 
     assert "private" in message
@@ -430,7 +435,7 @@ async def test_a_redirect_to_the_inside_is_not_followed(tmp_path: Path) -> None:
     ],
 )
 async def test_a_trusted_origin_may_be_inside(trusted: str, url: str) -> None:
-    await Fetcher(MOST, 5, trusted=frozenset({trusted})).check(url, "source 1")
+    await Fetcher(MOST, 5, trusted=frozenset({trusted})).check([(url, "source 1")])
 
 
 @pytest.mark.parametrize(
@@ -454,7 +459,7 @@ async def test_nothing_else_inside_is_trusted_with_it(url: str, tmp_path: Path) 
     trusting = Fetcher(MOST, 5, trusted=frozenset({"http://127.0.0.1:9000"}))
 
     with pytest.raises(InvalidValue):
-        await trusting.check(url, "source 1")
+        await trusting.check([(url, "source 1")])
     with pytest.raises(Failed):
         await trusting.save(url, tmp_path / "f")
     assert not (tmp_path / "f").exists()

@@ -20,7 +20,7 @@ LAYERS = (
     {"counts", "errors", "task", "media_types", "networks"},
     {"sizes", "wire", "postgres"},
     {"dialects"},
-    {"blobs", "config", "media", "queue", "secrets", "store"},
+    {"blobs", "config", "media", "names", "queue", "secrets", "store"},
     {"client", "links", "lists", "turns"},
     {"engines"},
     {"fetching", "inspection", "models"},
@@ -47,6 +47,7 @@ ALLOWED = {
     "counts": set(),
     "lists": {"counts", "store", "task"},
     "postgres": set(),
+    "names": set(),
     "client": {"dialects", "wire", "task", "errors", "media_types"},
 }
 # Only these see the wire formats: everything else speaks our words.

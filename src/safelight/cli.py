@@ -128,6 +128,7 @@ def serve(
     from safelight.server import logs
     from safelight.server.app import check_address, free_port, prepare
     from safelight.server.app import serve as run_server
+    from safelight.server.loop import run as run_loop
 
     settings = config.load(
         file,
@@ -147,9 +148,9 @@ def serve(
             settings = settings.model_copy(update={"port": free_port(settings.host)})
         if shared is not None:  # one of the processes of a server
             settings = settings.model_copy(update={"port": shared})
-            asyncio.run(run_server(settings, _tell_start, shared=True))
+            run_loop(run_server(settings, _tell_start, shared=True))
         elif settings.processes == 1:
-            asyncio.run(run_server(settings, _tell_start))
+            run_loop(run_server(settings, _tell_start))
         else:
             check_address(settings.host, settings.port)
             _run_processes(settings, asyncio.run(prepare(settings)))
@@ -184,6 +185,7 @@ def work(
     from safelight.server import logs
     from safelight.server.app import free_port
     from safelight.server.app import work as run_worker
+    from safelight.server.loop import run as run_loop
 
     settings = config.load(
         file,
@@ -202,7 +204,7 @@ def work(
     with _opening():
         if settings.port == 0:
             settings = settings.model_copy(update={"port": free_port(settings.host)})
-        asyncio.run(run_worker(settings, _tell_work, watched=port is not None))
+        run_loop(run_worker(settings, _tell_work, watched=port is not None))
     return SUCCEEDED
 
 

@@ -1,30 +1,35 @@
-"""Fetching what callers tell us to fetch, and never from inside.
+"""Fetching what callers, and other services, tell us to fetch, and never from inside.
 
-An address is checked when it is given, so that the caller hears of it, and again for every
-connection that is made, redirects included: the name is resolved here, every address it has must
-be public, and the connection goes to the address that was checked, so that a name that changes its
-mind between the two gains nothing.
+The address of a source is checked when it is given, so that the caller hears of it. Each is checked
+for every connection that is made, redirects included: the name is resolved here, every address it
+has must be public, and the connection goes to the address that was checked, so that a name that
+changes its mind between the two gains nothing. How much is taken, and how long, has a limit.
 """
 
 from __future__ import annotations
 
 import asyncio
+import copy
 import re
 import socket
 import ssl
+from collections.abc import Collection, Sequence
 from functools import cache
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
 import httpx
 
-from safelight.engines import Failed
+from safelight.engines import Failed, Unfetched
 from safelight.errors import InvalidValue
+from safelight.names import Names
 from safelight.networks import is_public
 from safelight.task import FailureCode
 
 _MOST_REDIRECTS = 5
-_RESOLVE_SECONDS = 5
+_CHECK_SECONDS = 5.0  # that a submission waits for the names of all its sources
+_CONNECT_SECONDS = 10.0  # to one address: another one may be better
+_STALL_SECONDS = 60.0  # that nothing may come
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # Names are no longer than this, and have none of the characters that programs differ about.
 _HOST = re.compile(r'[^\x00-\x20\x7f"#%<>?@\\^`{|}]{1,253}')
@@ -34,11 +39,16 @@ class Inside(Exception):
     """The address is none, or leads to where callers may not send us."""
 
 
+class TooLarge(Unfetched):
+    """The file has more bytes than may be fetched."""
+
+
 class Fetcher:
     """Fetches files of at most `most_bytes`, each within `seconds`.
 
     The addresses of `trusted` (scheme, host and port: our own bucket's, which asks for a signature
-    itself) may be private ones.
+    itself) may be private ones. What `names` resolves is named by strangers: it is no place for
+    other names.
     """
 
     def __init__(
@@ -46,41 +56,77 @@ class Fetcher:
         most_bytes: int,
         seconds: float,
         private: bool = False,
-        trusted: frozenset[str] = frozenset(),
+        trusted: Collection[str] = (),
+        names: Names | None = None,
     ) -> None:
         self._most_bytes = most_bytes
         self._seconds = seconds
         self._private = private
-        self._trusted = trusted
+        self._trusted = frozenset(map(_origin, trusted))
+        self._names = names or Names()
 
-    async def check(self, url: str, parameter: str) -> None:
-        """Raise `InvalidValue` where the address is none, or leads inside.
+    def trusting(self, urls: Collection[str]) -> Fetcher:
+        """The same one, for which what has the scheme, host and port of these may be private."""
+        other = copy.copy(self)
+        other._trusted = self._trusted.union(map(_origin, urls))
+        return other
 
-        A name that does not resolve now passes: it may when the task runs, which will tell.
+    async def check(self, sources: Sequence[tuple[str, str]]) -> None:
+        """Raise `InvalidValue` where an address is none, or leads inside.
+
+        `sources` are addresses with the names of their parameters; all are resolved at once.
+
+        A name that does not resolve now, or not in time, passes. Nobody gains by that, for it is
+        checked again for each connection; and it may well resolve when the task runs, which will
+        tell. To refuse it would make every outage of a name server one of ours, and let strangers
+        who fill the place of names have everybody else refused.
         """
+        until = asyncio.get_running_loop().time() + _CHECK_SECONDS
+        problems = await asyncio.gather(*(self._problem(url, until) for url, _ in sources))
+        for problem, (_, parameter) in zip(problems, sources, strict=True):
+            if problem:
+                raise InvalidValue(f"{parameter}: {problem}", parameter=parameter)
+
+    async def _problem(self, url: str, until: float) -> str:
+        """What is wrong with an address, as far as that is known by then; "" for nothing."""
         try:
-            await self._resolve(url)
+            async with asyncio.timeout_at(until):
+                await self._resolve(url)
         except Inside as problem:
-            raise InvalidValue(f"{parameter}: {problem}", parameter=parameter) from None
-        except (OSError, TimeoutError):
-            return
+            return str(problem)
+        except OSError:  # `TimeoutError` is one
+            return ""
+        return ""
 
     async def save(self, url: str, path: Path) -> None:
-        """Fetch `url` into the file at `path`. Raises `Failed`."""
+        """Fetch a source into the file at `path`. Raises `Failed`."""
+        try:
+            await self.fetch(url, path)
+        except TooLarge as problem:
+            raise Failed(FailureCode.INVALID_INPUT, str(problem)) from None
+        except Unfetched as problem:
+            raise Failed(FailureCode.SOURCE_UNAVAILABLE, str(problem)) from None
+
+    async def fetch(self, url: str, path: Path) -> None:
+        """Fetch `url` into the file at `path`. Raises `Unfetched`."""
         try:
             async with asyncio.timeout(self._seconds):
-                await self._save(url, path)
+                await self._fetch(url, path)
         except Inside as problem:
-            raise Failed(FailureCode.SOURCE_UNAVAILABLE, f"{_shown(url)}: {problem}") from None
+            raise Unfetched(f"{_shown(url)}: {problem}", passing=False) from None
         except TimeoutError:
             raise _unavailable(url, f"not fetched within {self._seconds:g} seconds") from None
         except (OSError, ValueError, httpx.HTTPError, httpx.InvalidURL) as problem:
             raise _unavailable(url, f"cannot be fetched ({type(problem).__name__})") from None
 
-    async def _save(self, url: str, path: Path) -> None:
+    async def _fetch(self, url: str, path: Path) -> None:
         headers = {"accept-encoding": "identity"}
+        stall, connect = min(self._seconds, _STALL_SECONDS), min(self._seconds, _CONNECT_SECONDS)
         async with httpx.AsyncClient(
-            verify=_tls(), trust_env=False, timeout=self._seconds, headers=headers
+            verify=_tls(),
+            trust_env=False,
+            timeout=httpx.Timeout(stall, connect=connect),
+            headers=headers,
         ) as client:
             for _ in range(_MOST_REDIRECTS + 1):
                 following = await self._save_or_follow(client, url, path)
@@ -128,21 +174,18 @@ class Fetcher:
             async for chunk in response.aiter_bytes():
                 size += len(chunk)
                 if size > self._most_bytes:
-                    raise Failed(
-                        FailureCode.INVALID_INPUT,
-                        f"{_shown(url)}: larger than {self._most_bytes} bytes",
+                    raise TooLarge(
+                        f"{_shown(url)}: larger than {self._most_bytes} bytes", passing=False
                     )
                 file.write(chunk)
 
     async def _resolve(self, url: str) -> list[str]:
         """The addresses of a host, all of which are public. Raises `Inside`, `OSError`."""
         host, port = _split(url)
-        loop = asyncio.get_running_loop()
-        async with asyncio.timeout(_RESOLVE_SECONDS):
-            try:
-                found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            except ValueError:  # a label that is too long, a zero byte
-                raise Inside("not an address") from None
+        try:
+            found = await self._names.look_up(host, port, type=socket.SOCK_STREAM)
+        except ValueError:  # a label that is too long, a zero byte
+            raise Inside("not an address") from None
         addresses = [str(entry[4][0]).partition("%")[0] for entry in found]
         if not self._private and _origin(url) not in self._trusted:
             for address in addresses:
@@ -167,12 +210,16 @@ def _split(url: str) -> tuple[str, int]:
         raise Inside("not an http or https address")
     if parts.username is not None or parts.password is not None:
         raise Inside("an address must not carry a password")
-    return host, port or (443 if parts.scheme == "https" else 80)
+    return host, port or _port(parts.scheme)
 
 
-def _origin(url: str) -> str:
+def _origin(url: str) -> tuple[str, str | None, int]:
     parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}"
+    return parts.scheme, parts.hostname, parts.port or _port(parts.scheme)
+
+
+def _port(scheme: str) -> int:
+    return 443 if scheme == "https" else 80
 
 
 def _shown(url: str) -> str:
@@ -180,5 +227,5 @@ def _shown(url: str) -> str:
     return url.partition("?")[0][:200]
 
 
-def _unavailable(url: str, problem: str) -> Failed:
-    return Failed(FailureCode.SOURCE_UNAVAILABLE, f"{_shown(url)}: {problem}")
+def _unavailable(url: str, problem: str) -> Unfetched:
+    return Unfetched(f"{_shown(url)}: {problem}", passing=True)

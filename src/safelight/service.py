@@ -210,6 +210,7 @@ class Service:
     async def _check_sources(self, submit: Submit) -> None:
         if len(submit.sources) > _MOST_SOURCES:
             raise InvalidValue(f"more than {_MOST_SOURCES} sources", parameter="sources")
+        named: list[tuple[str, str]] = []
         for index, source in enumerate(submit.sources):
             parameter = f"source {index + 1}"
             if source.data is not None:
@@ -220,7 +221,8 @@ class Service:
                 if source.role in _PICTURES:
                     await self._inspector.check(source.data, parameter)
             elif source.url is not None and self._links.read_url(source.url) is None:
-                await self._fetcher.check(source.url, parameter)
+                named.append((source.url, parameter))
+        await self._fetcher.check(named)
 
     async def _keep_sources(self, task: Task) -> Task:
         """`task` with what came with the request kept in blobs."""

@@ -127,6 +127,14 @@ class Failed(Exception):
         self.failure = Failure(code=code, message=message, provider_code=provider_code)
 
 
+class Unfetched(Exception):
+    """A file could not be fetched; `passing` says whether it may be had another time."""
+
+    def __init__(self, message: str, *, passing: bool) -> None:
+        super().__init__(message)
+        self.passing = passing
+
+
 class Traits(Record, frozen=True, kw_only=True):
     """How an engine's tasks are to be run.
 
