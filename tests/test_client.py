@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import gzip
 import json
+import math
 import os
 import signal
 import threading
 import time
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,17 +20,20 @@ from typing import Any
 import httpx
 import pytest
 
-from doubles import Serving, StartApp, names_in, picture
+from doubles import Serving, StartApp, names_in, picture, until
+from dripping import Endless, whole
 from safelight import (
     AsyncClient,
     BadRequest,
     Client,
+    Fault,
     InsufficientCredits,
     Key,
     NotFound,
     RateLimited,
     StillRunning,
     SubmissionUnknown,
+    TooLarge,
     Unauthenticated,
     Unavailable,
     Unreachable,
@@ -34,7 +41,8 @@ from safelight import (
     Upstream,
 )
 from safelight.dialects import named
-from safelight.task import Artifact, Kind, Status, Submit, Task
+from safelight.server.fake import Fake
+from safelight.task import Artifact, Kind, Source, Status, Submit, Task
 
 ID = "0" * 24
 Answer = Callable[[httpx.Request], httpx.Response]
@@ -57,7 +65,7 @@ class Server:
         return answer if isinstance(answer, httpx.Response) else answer(request)
 
     def client(self, dialect: str = "tensorslab", **options: Any) -> AsyncClient:
-        asked = {"key": "sk-secret", "pace": 0.001, "per_second": 10_000.0, **options}
+        asked = {"key": "sk-secret", "pace": 0.001, "per_second": math.inf, **options}
         if dialect == "tencent" and "key" not in options:
             asked["key"] = Key(id="AKID", secret="sk-secret")
         transport = httpx.MockTransport(self)
@@ -240,6 +248,131 @@ async def test_a_connection_that_breaks_is_a_lost_answer() -> None:
                 await client.submit(SUBMIT)
 
 
+# -------------------------------------------------------------------------- answers without an end
+
+ENDLESS = [
+    Endless(),
+    Endless(head=b"HTTP/1.1 200 OK\r\n", piece=b"X-More: x\r\n"),
+    Endless(
+        head=b"HTTP/1.1 503 Not Now\r\nTransfer-Encoding: chunked\r\n\r\n", piece=b"1\r\nx\r\n"
+    ),
+]
+
+
+@pytest.mark.parametrize("endless", ENDLESS, ids=["body", "head", "chunks"])
+async def test_an_answer_that_is_dripped_ends_with_the_time_of_its_request(
+    endless: Endless,
+) -> None:
+    async with (
+        endless.listen(),
+        AsyncClient("tensorslab", endless.url, "k", timeout=0.5, connections=1) as client,
+    ):
+        began = time.monotonic()
+        with pytest.raises(SubmissionUnknown, match=r"did not answer within|did not answer \("):
+            await client.submit(SUBMIT)
+        with pytest.raises(Unreachable, match="did not answer"):
+            await client.fetch(ID)
+        assert time.monotonic() - began < 5
+
+        # Its connection is closed, and its place is another's.
+        await until(lambda: endless.left == 2)
+        endless.choose = lambda head: whole(DONE.content)
+        assert (await client.fetch(ID)).status is Status.SUCCEEDED
+    assert len(endless.asked) == 3
+
+
+async def test_an_answer_is_read_no_further_than_it_may_go(no_haste: list[float]) -> None:
+    endless = Endless(piece=b" " * 65536, pause=0)
+    async with (
+        endless.listen(),
+        AsyncClient("tensorslab", endless.url, "k", max_answer=1_000_000) as client,
+    ):
+        with pytest.raises(SubmissionUnknown, match="more than 1000000 bytes"):
+            await client.submit(SUBMIT)
+        with pytest.raises(Upstream, match="more than 1000000 bytes"):
+            await client.fetch(ID)
+
+    assert len(endless.asked) == 2
+    assert endless.sent < 40_000_000  # what the system's buffers took
+
+
+async def test_what_unpacks_to_more_than_it_may_have_is_not_unpacked() -> None:
+    bomb = gzip.compress(b" " * 20_000_000)
+    for encoding, problem in (("gzip", "more than"), ("gzip, gzip", "content encoding")):
+        packed = httpx.Response(200, content=Parts(bomb), headers={"content-encoding": encoding})
+        server = Server(packed)
+        async with server.client(max_answer=1_000_000) as client:
+            with pytest.raises(SubmissionUnknown, match=problem):
+                await client.submit(SUBMIT)
+        assert server.requests[0].headers["accept-encoding"] == "identity"
+
+
+class Parts(httpx.AsyncByteStream):
+    """A body that comes in parts."""
+
+    def __init__(self, *parts: bytes) -> None:
+        self._parts = parts
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for part in self._parts:
+            yield part
+
+
+async def test_what_is_uploaded_has_the_time_that_a_slow_line_takes() -> None:
+    slow = Endless()
+    slow.delay, slow.choose = 1.5, lambda head: whole(accepted().content)
+    async with (
+        slow.listen(),
+        AsyncClient("tensorslab", slow.url, "k", timeout=0.5) as client,
+    ):
+        source = Source(data=bytes(2**20), name="a.png")
+        task = await client.submit(SUBMIT, sources=(source,))
+
+    assert task.id == ID
+
+
+def test_an_exception_does_not_outlive_its_answer() -> None:
+    async def ask(client: AsyncClient) -> Answered:
+        answered = Answered()
+        for act in (client.submit(SUBMIT), client.fetch(ID), client.wait(ID, timeout=0)):
+            try:
+                await act
+            except Fault as fault:
+                answered.hang_on(fault)
+        return answered
+
+    async def run() -> None:
+        for answer in (httpx.ReadError("reset"), httpx.Response(200, content=b"x"), refusal(400)):
+            async with Server(answer).client() as client:
+                answered = await ask(client)
+            assert answered.count == 3
+            assert answered.left() == []
+
+    gc.collect()
+    gc.disable()
+    try:
+        asyncio.run(run())
+    finally:
+        gc.enable()
+
+
+class Answered:
+    """Exceptions that were raised, as far as they are still there."""
+
+    def __init__(self) -> None:
+        self._kept: list[weakref.ref[BaseException]] = []
+
+    @property
+    def count(self) -> int:
+        return len(self._kept)
+
+    def hang_on(self, problem: BaseException) -> None:
+        self._kept.append(weakref.ref(problem))
+
+    def left(self) -> list[BaseException | None]:
+        return [kept() for kept in self._kept if kept() is not None]
+
+
 # ---------------------------------------------------------------------------------------- keys
 
 
@@ -373,6 +506,81 @@ async def test_what_will_not_pass_stops_the_wait_at_once(
     assert len(server.requests) == 2
 
 
+UNKNOWN = refusal(404)
+
+
+async def test_a_task_that_was_just_submitted_need_not_be_known_yet() -> None:
+    server = Server(accepted(), UNKNOWN, UNKNOWN, RUNS, UNKNOWN, DONE)
+    async with server.client() as client:
+        task = await client.submit(SUBMIT)
+        assert (await client.wait(task)).status is Status.SUCCEEDED
+
+    assert len(server.requests) == 6
+
+
+async def test_a_task_that_stays_unknown_is_told_after_the_grace() -> None:
+    server = Server(accepted(), UNKNOWN)
+    async with server.client(grace=0.3) as client:
+        task = await client.submit(SUBMIT)
+        began = time.monotonic()
+        with pytest.raises(NotFound):
+            await client.wait(task)
+        assert time.monotonic() - began >= 0.2
+        with pytest.raises(NotFound):
+            await client.fetch(task)
+        asked = len(server.requests)
+        with pytest.raises(NotFound):
+            await client.wait(task)
+
+    assert len(server.requests) == asked + 1  # its time is up
+
+
+async def test_a_task_of_anothers_is_unknown_at_once() -> None:
+    server = Server(accepted(), UNKNOWN)
+    async with server.client() as client:
+        await client.submit(SUBMIT)
+        with pytest.raises(NotFound):
+            await client.wait("1" * 24)
+        with pytest.raises(NotFound):
+            await client.fetch(ID)  # a fetch tells what it is told
+
+    assert len(server.requests) == 3
+
+
+async def test_only_so_many_submissions_are_remembered() -> None:
+    numbers = iter(range(20_000))
+    server = Server(lambda request: accepted(f"{next(numbers):024x}"))
+    async with server.client(grace=0.0) as client:
+        await client.submit(SUBMIT)
+        await client.submit(SUBMIT)
+        assert len(client._own) <= 1
+    async with server.client() as client:
+        for number in range(10_050):
+            client._remember(str(number))
+        assert len(client._own) == 10_000
+        assert "10049" in client._own
+
+
+@pytest.mark.parametrize("dialect", ["tensorslab", "aigptimage", "kie", "aitoearn", "tencent"])
+async def test_each_service_may_take_its_time_to_know_a_task(
+    dialect: str,
+) -> None:
+    script = {"queries": [{"answer": "not_found", "within": 0.5}]}
+    key = Key(id="AKID", secret="s")
+    async with Fake.run(dialect, script) as fake:
+        async with AsyncClient(dialect, fake.url, key, pace=0.05, per_second=100) as client:
+            task = await client.submit(model=MODELS.get(dialect, "gpt-image-2"), prompt="a")
+            assert (await client.wait(task, 20)).status is Status.SUCCEEDED
+            other = await client.submit(model=MODELS.get(dialect, "gpt-image-2"), prompt="a")
+        async with AsyncClient(dialect, fake.url, key) as stranger:
+            with pytest.raises(NotFound):
+                await stranger.wait(other, 20)
+        assert fake.counts().answers["not_found"] >= 2
+
+
+MODELS = {"tensorslab": "seedreamv4", "tencent": "Hunyuan"}
+
+
 async def test_a_wait_that_is_too_long_says_by_which_id_to_go_on() -> None:
     server = Server(RUNS)
     async with server.client() as client:
@@ -463,6 +671,42 @@ async def test_many_waits_share_one_rate() -> None:
 
     assert len(server.requests) == 50
     assert server.times[-1] - server.times[0] >= 0.47
+
+
+async def test_waits_that_are_given_up_keep_no_turns() -> None:
+    server = Server(RUNS)
+    async with server.client(per_second=20) as client:
+        waits = [asyncio.create_task(client.wait(ID, timeout=None)) for _ in range(100)]
+        await asyncio.sleep(0.5)
+        for wait in waits:
+            wait.cancel()
+        await asyncio.wait(waits)
+        assert len(server.requests) <= 30
+        server.answers = [DONE]
+        began = time.monotonic()
+        assert (await client.wait(ID, timeout=2)).status is Status.SUCCEEDED
+
+    assert time.monotonic() - began < 1  # and not after five seconds of other waits' turns
+
+
+@pytest.mark.parametrize("seconds", [0, 0.001, 0.3])
+async def test_every_wait_asks_once_however_scarce_turns_and_time_are(seconds: float) -> None:
+    asked = []
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(id := json.loads(request.content)["taskid"])
+        await asyncio.sleep(0.2)
+        return DONE if id == ID else RUNS
+
+    async with AsyncClient(
+        "tensorslab", "http://x", "k", per_second=0.1, transport=httpx.MockTransport(answer)
+    ) as client:
+        others = [asyncio.create_task(client.wait(f"{n:024x}", timeout=0)) for n in range(1, 9)]
+        assert (await client.wait(ID, timeout=seconds)).status is Status.SUCCEEDED
+        ended = await asyncio.gather(*others, return_exceptions=True)
+
+    assert all(isinstance(end, StillRunning) for end in ended)
+    assert len(asked) == len(set(asked)) == 9
 
 
 async def test_the_rate_is_the_dialects_where_none_is_given(no_haste: list[float]) -> None:
@@ -631,6 +875,48 @@ async def test_a_download_that_is_cancelled_leaves_nothing(tmp_path: Path) -> No
     assert names_in(tmp_path) == []
 
 
+async def test_a_file_that_is_dripped_ends_with_its_time(tmp_path: Path) -> None:
+    endless = Endless()
+    async with (
+        endless.listen(),
+        AsyncClient("tensorslab", endless.url, "k", download_timeout=0.5) as client,
+    ):
+        began = time.monotonic()
+        with pytest.raises(Unreachable, match=r"within 0\.5 seconds"):
+            await client.download(done(f"{endless.url}/a.png"), tmp_path)
+        await until(lambda: endless.left == 1)
+
+    assert time.monotonic() - began < 5
+    assert names_in(tmp_path) == []
+
+
+async def test_a_file_has_no_more_bytes_than_it_may(tmp_path: Path) -> None:
+    endless = Endless(piece=b"x" * 65536, pause=0)
+    async with (
+        endless.listen(),
+        AsyncClient("tensorslab", endless.url, "k", max_file=1_000_000) as client,
+    ):
+        with pytest.raises(TooLarge, match="1000000 bytes"):
+            await client.download(done(f"{endless.url}/a.png"), tmp_path)
+
+    assert len(endless.asked) == 1  # it would be as large the next time
+    assert names_in(tmp_path) == []
+
+
+async def test_the_body_of_a_redirect_is_not_read(tmp_path: Path) -> None:
+    endless = Endless(
+        head=b"HTTP/1.1 302 Found\r\nLocation: /a.png\r\nContent-Length: 1000000000\r\n\r\n"
+    )
+    endless.choose = lambda head: whole(picture()) if "GET /a.png" in head else None
+    async with (
+        endless.listen(),
+        AsyncClient("tensorslab", endless.url, "k", download_timeout=20) as client,
+    ):
+        (saved,) = await client.download(done(f"{endless.url}/first"), tmp_path)
+
+    assert saved.read_bytes() == picture()
+
+
 async def test_a_file_in_the_answer_itself_is_saved(tmp_path: Path) -> None:
     async with Server(png).client() as client:
         (saved,) = await client.download(done("data:image/png;base64,eHl6"), tmp_path)
@@ -701,7 +987,7 @@ async def test_the_ways_of_all_dialects_lead_through_the_app(serving: Serving) -
 
 @contextmanager
 def sync(server: Server, **options: Any) -> Iterator[Client]:
-    asked = {"pace": 0.001, "per_second": 10_000.0, **options}
+    asked = {"pace": 0.001, "per_second": math.inf, **options}
     transport = httpx.MockTransport(server)
     with Client("tensorslab", "http://server", "sk-secret", transport=transport, **asked) as client:
         yield client

@@ -144,11 +144,8 @@ async def test_a_problem_does_not_outlive_its_answer(resolver: Resolver) -> None
         gc.enable()
 
 
-async def test_one_deadline_holds_for_all_sources(
-    resolver: Resolver, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("safelight.fetching._CHECK_SECONDS", 0.4)
-    fetcher = Fetcher(1000, 5)
+async def test_one_deadline_holds_for_all_sources(resolver: Resolver) -> None:
+    fetcher = Fetcher(1000, 5, check_seconds=0.4)
     began = time.monotonic()
 
     await fetcher.check([(f"http://{n}.slow/", f"source {n}") for n in range(16)])

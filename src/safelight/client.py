@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import math
 import os
 import random
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, aclosing, suppress
 from functools import partial
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -33,6 +35,7 @@ from safelight.errors import (
     RateLimited,
     StillRunning,
     SubmissionUnknown,
+    TooLarge,
     Unauthenticated,
     Unavailable,
     Unreachable,
@@ -65,6 +68,16 @@ OnProgress = Callable[[Task], object]
 _GROWTH, _LONGEST_PAUSE, _JITTER = 1.25, 10.0, 0.2
 # After a fault pauses double, up to this.
 _LONGEST_BACKOFF = 30.0
+# Every wait asks once, however little time it has, and gives that question so many seconds.
+_FIRST_SECONDS = 5.0
+# A turn that is taken late by no more than this delays none of those behind it: timers are late.
+_LATE_SECONDS = 0.02
+# Submissions that are remembered: a service may not know a task yet that it has just accepted.
+_MOST_OWN = 10_000
+# Bytes a second that the slowest of lines takes; what is sent adds to the time of a request.
+_SLOWEST = 128 * 1024
+# Encodings that unpack to a bounded multiple. None is asked for; in a row they would have no bound.
+_ENCODINGS = frozenset({"identity", "gzip", "deflate"})
 # What says that a request never left.
 _UNSENT = (
     httpx.ConnectError,
@@ -76,7 +89,7 @@ _UNSENT = (
 # own mistake, and those of what stands before it (52x: Cloudflare's).
 _UNCLEAR = frozenset({500, 502, 504, 520, 522, 524})
 _PASSING = (Unreachable, Unavailable, RateLimited, Internal, Upstream)
-_DOWNLOAD_TRIES = 4
+_DOWNLOAD_TRIES, _MOST_REDIRECTS = 4, 20
 # What has no place in a file name; ids and addresses are the service's words, and not ours.
 _UNSAFE = re.compile(r"[^0-9A-Za-z_-]")
 _SUFFIX = re.compile(r"\.[0-9A-Za-z]{1,8}")
@@ -88,9 +101,14 @@ class AsyncClient:
     `dialect` is a name such as `"tensorslab"`; `url` the address, by default the real service's;
     `key` the secret, or a `Key` of id and secret for Tencent, by default from the environment
     variables that the service's own tools read. `pace` is the first pause, in seconds, between
-    two polls of one task; `per_second` bounds the polls of all waits together, and `timeout`, in
-    seconds, each request, of which at most `connections` are under way at once. `transport` is
-    httpx's, for tests and proxies.
+    two polls of one task; `per_second` bounds the polls of all waits together. At most
+    `connections` requests are under way at once.
+
+    `timeout` is how many seconds a request may take altogether, whatever comes and however slowly;
+    what is uploaded with it has more, by its size. `max_answer` are the bytes that its answer may
+    have, `max_file` those of a file that is downloaded, which may take `download_timeout` seconds.
+    Within `grace` seconds of a submission, its task need not be known yet. `transport` is httpx's,
+    for tests and proxies.
     """
 
     def __init__(
@@ -103,6 +121,10 @@ class AsyncClient:
         per_second: float | None = None,
         timeout: float = 60.0,
         connections: int = 100,
+        max_answer: int = 64 * 2**20,
+        max_file: int = 16 * 2**30,
+        download_timeout: float = 3600.0,
+        grace: float = 60.0,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.dialect = dialects.named(dialect) if isinstance(dialect, str) else dialect
@@ -111,11 +133,19 @@ class AsyncClient:
         self._key = key
         self._pace = pace
         self._turns = _Turns(per_second or self.dialect.polls_per_second)
+        self._timeout = timeout
+        self._max_answer = max_answer
+        self._max_file = max_file
+        self._download_timeout = download_timeout
+        self._grace = grace
+        self._own: dict[str, float] = {}  # what was submitted here lately, and when
         self._http = httpx.AsyncClient(
             timeout=timeout,
             limits=httpx.Limits(max_connections=connections, max_keepalive_connections=20),
             transport=transport,
             follow_redirects=False,
+            headers={"accept-encoding": "identity"},
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),  # none are kept
         )
 
     async def __aenter__(self) -> Self:
@@ -138,6 +168,7 @@ class AsyncClient:
         asked = msgspec.structs.replace(submit, **words) if submit else Submit(**words)
         task = await self._carry_out(asked)
         assert isinstance(task, Task)
+        self._remember(task.id)
         return task
 
     async def fetch(self, task: Task | str, kind: Kind | None = None) -> Task:
@@ -156,13 +187,17 @@ class AsyncClient:
         """Poll until the task is at its end, and return it, whatever the end.
 
         Faults of the network and of an overloaded service are waited out. `on_progress` hears of
-        every change. Raises `NotFound` at once, and `StillRunning` after `timeout` seconds.
+        every change. Raises `NotFound` at once, unless the task was submitted here a moment ago,
+        and `StillRunning` after `timeout` seconds. It has asked once by then, in any case: where
+        there was no turn or hardly any time for that, it takes a moment longer.
         """
         asked = _fetch(task, kind)
-        limit = asyncio.timeout(timeout)
+        until = None if timeout is None else asyncio.get_running_loop().time() + timeout
+        first = await self._ask_first(asked, until)
+        limit = asyncio.timeout_at(until)
         try:
             async with limit:
-                async for state in self._states(asked):
+                async for state in self._states(asked, first):
                     if on_progress is not None:
                         on_progress(state)
                     if state.ended:
@@ -240,22 +275,41 @@ class AsyncClient:
             name = self.dialect.idempotency_headers[0]
             request = request.with_headers((name, command.idempotency_key))
         request = self.dialect.write_key(request, self._find_key(), _now())
+        seconds = self._timeout + len(request.body) / _SLOWEST
         try:
-            answer = await self._http.request(
-                request.method,
-                f"{self.url}{request.target}",
-                headers=list(request.headers),
-                content=request.body,
-            )
+            async with asyncio.timeout(seconds):
+                return await self._exchange(request, seconds)
         except _UNSENT as problem:
             raise Unreachable(f"{self.url} cannot be reached ({_said(problem)})") from None
+        except TimeoutError:
+            sentence = f"{self.url} did not answer within {seconds:.0f} seconds"
+            raise _lost(command, Unreachable(sentence)) from None
         except httpx.RequestError as problem:
-            fault = Unreachable(f"{self.url} did not answer ({_said(problem)})")
-            raise _lost(command, fault) from None
+            sentence = f"{self.url} did not answer ({_said(problem)})"
+            raise _lost(command, Unreachable(sentence)) from None
+
+    async def _exchange(self, request: Request, seconds: float) -> Response:
+        """Send a request and read the whole answer. Raises `Upstream` where it has no end."""
+        # To wait for a connection, to open it, and its handshake: together they take no longer than
+        # the request may. So what was not sent is never taken for an answer that was lost.
+        before = self._timeout / 3
+        async with self._http.stream(
+            request.method,
+            f"{self.url}{request.target}",
+            headers=list(request.headers),
+            content=request.body,
+            timeout=httpx.Timeout(seconds, connect=before, pool=before),
+        ) as answer:
+            _check_encoding(answer, f"{self.url} answered")
+            body = bytearray()
+            async for chunk in answer.aiter_bytes():
+                body += chunk
+                if len(body) > self._max_answer:
+                    raise Upstream(f"{self.url} answered with more than {self._max_answer} bytes")
         return Response(
             status=answer.status_code,
             headers=tuple((name.lower(), value) for name, value in answer.headers.items()),
-            body=answer.content,
+            body=bytes(body),
         )
 
     def _find_key(self) -> Key:
@@ -272,55 +326,116 @@ class AsyncClient:
 
     # ------------------------------------------------------------------------------- waiting
 
-    async def _states(self, asked: Fetch) -> AsyncIterator[Task]:
+    async def _ask_first(self, asked: Fetch, until: float | None) -> Task | Fault:
+        """Ask when it is its turn, or where none comes in time, out of turn: each asks once.
+
+        Raises `StillRunning` where the time is up and there is no answer.
+        """
+        await self._turns.take(until)
+        if until is not None:
+            until = max(until, asyncio.get_running_loop().time() + _FIRST_SECONDS)
+        try:
+            async with asyncio.timeout_at(until):
+                return await self._ask(asked)
+        except TimeoutError:
+            raise StillRunning(task_id=asked.id) from None
+
+    async def _ask(self, asked: Fetch) -> Task | Fault:
+        """The task as it is told now; or what kept it from being told, if that may pass."""
+        try:
+            reply = await self._carry_out(asked)
+        except NotFound as fault:
+            if not self._is_own(asked.id):
+                raise
+            return fault
+        except _PASSING as fault:
+            return fault
+        assert isinstance(reply, Task)
+        return reply
+
+    async def _states(self, asked: Fetch, heard: Task | Fault) -> AsyncIterator[Task]:
         """Every state of the task that a poll sees and that differs from the one before."""
         pause, backoff = self._pace, self._pace
         last: Task | None = None
         while True:
-            await self._turns.take()
-            try:
-                reply = await self._carry_out(asked)
-            except _PASSING as fault:
-                await asyncio.sleep(_after(fault, backoff))
+            if isinstance(heard, Fault):
+                await asyncio.sleep(_after(heard, backoff))
                 backoff = min(_LONGEST_BACKOFF, backoff * 2)
-                continue
-            assert isinstance(reply, Task)
-            if reply != last:
-                yield reply
-            last, backoff = reply, self._pace
-            await asyncio.sleep(_jittered(pause))
-            pause = max(self._pace, min(_LONGEST_PAUSE, pause * _GROWTH))
+            else:
+                if heard != last:
+                    yield heard
+                last, backoff = heard, self._pace
+                await asyncio.sleep(_jittered(pause))
+                pause = max(self._pace, min(_LONGEST_PAUSE, pause * _GROWTH))
+            await self._turns.take()
+            heard = await self._ask(asked)
+
+    def _remember(self, id: str) -> None:
+        """Note that this task was submitted here, just now."""
+        self._own.pop(id, None)
+        self._own[id] = time.monotonic()
+        while (oldest := next(iter(self._own), None)) is not None:
+            if self._is_own(oldest) and len(self._own) <= _MOST_OWN:
+                break
+            del self._own[oldest]
+
+    def _is_own(self, id: str) -> bool:
+        """Whether the task was submitted here so lately that it need not be known yet."""
+        return time.monotonic() - self._own.get(id, -math.inf) <= self._grace
 
     # ------------------------------------------------------------------------------- download
 
     async def _download(self, url: str, stem: Path) -> Path:
+        if url.startswith("data:"):
+            return _save_data_url(url, stem)
+        try:
+            async with asyncio.timeout(self._download_timeout):
+                return await self._download_patiently(url, stem)
+        except TimeoutError:
+            sentence = f"the file was not sent within {self._download_timeout:g} seconds"
+            raise Unreachable(sentence) from None
+
+    async def _download_patiently(self, url: str, stem: Path) -> Path:
         for tried in range(_DOWNLOAD_TRIES):
             try:
                 return await self._download_once(url, stem)
             except _PASSING as fault:
                 if tried == _DOWNLOAD_TRIES - 1:
                     raise
-                await asyncio.sleep(_after(fault, self._pace * 2**tried))
+                pause = _after(fault, self._pace * 2**tried)
+            await asyncio.sleep(pause)
         raise AssertionError  # pragma: no cover
 
     async def _download_once(self, url: str, stem: Path) -> Path:
         part = stem.with_name(f"{stem.name}.part")
-        if url.startswith("data:"):
-            return _save_data_url(url, stem)
         try:
             # Without the key: result links need none, and may lead to somebody else's storage.
-            async with self._http.stream("GET", url, follow_redirects=True) as answer:
-                _check_download(answer)
-                with part.open("wb") as file:
-                    async for chunk in answer.aiter_bytes():
-                        file.write(chunk)
+            request: httpx.Request | None = self._http.build_request("GET", url)
+            for _ in range(_MOST_REDIRECTS + 1):
+                assert request is not None
+                answer = await self._http.send(request, stream=True)
+                async with aclosing(answer):
+                    # The bodies of redirects are nobody's business, and may have no end.
+                    if (request := answer.next_request) is None:
+                        await self._save(answer, part)
+                        return part.replace(stem.with_name(f"{stem.name}{_suffix(answer, url)}"))
         except (httpx.RequestError, httpx.InvalidURL) as problem:
-            part.unlink(missing_ok=True)
             raise Unreachable(f"the file was not sent whole ({_said(problem)})") from None
-        except BaseException:
+        finally:
             part.unlink(missing_ok=True)
-            raise
-        return part.replace(stem.with_name(f"{stem.name}{_suffix(answer, url)}"))
+        raise Unreachable("the file was not sent: too many redirects")
+
+    async def _save(self, answer: httpx.Response, path: Path) -> None:
+        """Write a file as it comes. Raises `TooLarge`, and what its status says."""
+        _check_download(answer)
+        _check_encoding(answer, "the file was sent")
+        size = 0
+        with path.open("wb") as file:
+            async for chunk in answer.aiter_bytes():
+                size += len(chunk)
+                if size > self._max_file:
+                    raise TooLarge(f"the file has more than {self._max_file} bytes")
+                file.write(chunk)
 
 
 class Client:
@@ -403,19 +518,28 @@ class Client:
 
 
 class _Turns:
-    """Turns at a rate that all who take them share."""
+    """Turns at a rate that all who take them share: first come, first served.
+
+    A turn is taken when it is due. Whoever gives up before has taken none.
+    """
 
     def __init__(self, per_second: float) -> None:
         self._interval = 1 / per_second
-        self._next = 0.0
+        self._next = -math.inf  # when the next one is due
+        self._waiting = asyncio.Lock()  # whose first owner's turn is the next one
 
-    async def take(self) -> None:
-        """Wait for the next turn."""
-        now = asyncio.get_running_loop().time()
-        turn = max(now, self._next)
-        self._next = turn + self._interval
-        if turn > now:
-            await asyncio.sleep(turn - now)
+    async def take(self, until: float | None = None) -> None:
+        """Wait for the next turn, or until then."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(until), self._waiting:
+                await self._wait()
+
+    async def _wait(self) -> None:
+        loop = asyncio.get_running_loop()
+        left = self._next - loop.time()
+        if left > 0:
+            await asyncio.sleep(left)
+        self._next = max(self._next, loop.time() - _LATE_SECONDS) + self._interval
 
 
 def _fetch(task: Task | str, kind: Kind | None) -> Fetch:
@@ -461,14 +585,28 @@ def _check_download(answer: httpx.Response) -> None:
     raise Upstream(problem)
 
 
-def _save_data_url(url: str, stem: Path) -> Path:
-    """Save a file that an answer carries in itself, as base64 (RFC 2397)."""
+def _check_encoding(answer: httpx.Response, said: str) -> None:
+    """Raise `Upstream` where the body of an answer may unpack to anything."""
+    encoding = answer.headers.get("content-encoding", "identity")
+    if encoding.strip().lower() not in _ENCODINGS:
+        raise Upstream(f"{said} in the content encoding {encoding[:100]!r}")
+
+
+def read_data_url(url: str) -> tuple[bytes, str]:
+    """A file that an answer carries in itself, as base64 (RFC 2397), and its media type.
+
+    Raises `Upstream`.
+    """
     head, _, text = url.removeprefix("data:").partition(",")
     try:
         data = base64.b64decode(text, validate=True)
     except ValueError:
         raise Upstream("the file in the answer is not valid base64") from None
-    media_type = head.partition(";")[0] or media_type_of(data[:32])
+    return data, head.partition(";")[0] or media_type_of(data[:32])
+
+
+def _save_data_url(url: str, stem: Path) -> Path:
+    data, media_type = read_data_url(url)
     path = stem.with_name(f"{stem.name}{suffix_of(media_type)}")
     path.write_bytes(data)
     return path

@@ -27,7 +27,6 @@ from safelight.networks import is_public
 from safelight.task import FailureCode
 
 _MOST_REDIRECTS = 5
-_CHECK_SECONDS = 5.0  # that a submission waits for the names of all its sources
 _CONNECT_SECONDS = 10.0  # to one address: another one may be better
 _STALL_SECONDS = 60.0  # that nothing may come
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -48,7 +47,7 @@ class Fetcher:
 
     The addresses of `trusted` (scheme, host and port: our own bucket's, which asks for a signature
     itself) may be private ones. What `names` resolves is named by strangers: it is no place for
-    other names.
+    other names. A check waits for `check_seconds` for all the names that it is asked about.
     """
 
     def __init__(
@@ -58,12 +57,14 @@ class Fetcher:
         private: bool = False,
         trusted: Collection[str] = (),
         names: Names | None = None,
+        check_seconds: float = 5.0,
     ) -> None:
         self._most_bytes = most_bytes
         self._seconds = seconds
         self._private = private
         self._trusted = frozenset(map(_origin, trusted))
         self._names = names or Names()
+        self._check_seconds = check_seconds
 
     def trusting(self, urls: Collection[str]) -> Fetcher:
         """The same one, for which what has the scheme, host and port of these may be private."""
@@ -81,7 +82,7 @@ class Fetcher:
         tell. To refuse it would make every outage of a name server one of ours, and let strangers
         who fill the place of names have everybody else refused.
         """
-        until = asyncio.get_running_loop().time() + _CHECK_SECONDS
+        until = asyncio.get_running_loop().time() + self._check_seconds
         problems = await asyncio.gather(*(self._problem(url, until) for url, _ in sources))
         for problem, (_, parameter) in zip(problems, sources, strict=True):
             if problem:

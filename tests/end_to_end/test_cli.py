@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -24,6 +25,7 @@ from end_to_end.running import (
 )
 from end_to_end.words import film, picture, png, slow
 from safelight import Key, Kind
+from safelight.server.fake import Fake
 from safelight.task import bare_id
 
 SUCCEEDED, FAILED, USAGE, NOT_FOUND, STILL_RUNNING = range(5)
@@ -182,6 +184,23 @@ def test_the_id_is_told_before_the_waiting_and_outlives_it(server: Running) -> N
 
 
 # -------------------------------------------------------------------------------- refusals
+
+
+async def test_submit_waits_for_a_task_that_its_service_does_not_know_yet(tmp_path: Path) -> None:
+    script = {"queries": [{"answer": "not_found", "within": 1.0}]}
+    async with Fake.run("kie", script) as fake:
+        service = ("--dialect", "kie", "--url", fake.url, "--key", "k", "--pace", "0.1")
+        done = await asyncio.to_thread(
+            subprocess.run,
+            program("submit", "a", "--model", "gpt-image-2", *service, "--download", str(tmp_path)),
+            capture_output=True,
+            timeout=START_SECONDS,
+            env=environment(),
+        )
+        assert fake.counts().answers["not_found"] >= 1
+
+    assert done.returncode == SUCCEEDED, done.stderr
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_words_that_do_not_go_together(server: Running) -> None:

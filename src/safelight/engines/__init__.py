@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -110,6 +110,11 @@ class Errand(Job, frozen=True, kw_only=True):
     another service; it raises `Failed`. `take_turn(service, per_second, urgent)` returns when it
     is time to ask that service something: so many questions a second are asked by all workers
     together, and what is urgent before what is not.
+
+    What was made elsewhere comes from there by `fetch(url, path, home)` alone, which writes it to
+    `path` by the rules for sources: from public addresses, with limits of size and time. `home` are
+    the addresses of the service itself, as its settings name them, which may be private. It raises
+    `Unfetched`.
     """
 
     memory: dict[str, Any]
@@ -117,6 +122,7 @@ class Errand(Job, frozen=True, kw_only=True):
     ended: Callable[[], bool]
     secret: Callable[[str], Awaitable[str]]
     take_turn: Callable[[str, float, bool], Awaitable[None]]
+    fetch: Callable[[str, Path, Collection[str]], Awaitable[None]]
 
 
 class Failed(Exception):
