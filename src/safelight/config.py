@@ -89,6 +89,8 @@ class Settings(BaseSettings):
     )  # by dialect and operation, for each key
     private_sources: bool = False  # whether source addresses may be private or loopback ones
     source_timeout: float = Field(default=60, gt=0)  # seconds to fetch one source
+    max_result: int = Field(default=2 * 2**30, gt=0)  # bytes of one file made at another service
+    result_timeout: float = Field(default=900, gt=0)  # seconds to fetch one such file
 
     log_level: str = "info"
     log_json: bool = False

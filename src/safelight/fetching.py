@@ -104,21 +104,21 @@ class Fetcher:
         try:
             await self.fetch(url, path)
         except TooLarge as problem:
-            raise Failed(FailureCode.INVALID_INPUT, str(problem)) from None
+            raise Failed(FailureCode.INVALID_INPUT, f"{_shown(url)}: {problem}") from None
         except Unfetched as problem:
-            raise Failed(FailureCode.SOURCE_UNAVAILABLE, str(problem)) from None
+            raise Failed(FailureCode.SOURCE_UNAVAILABLE, f"{_shown(url)}: {problem}") from None
 
     async def fetch(self, url: str, path: Path) -> None:
-        """Fetch `url` into the file at `path`. Raises `Unfetched`."""
+        """Fetch `url` into the file at `path`. Raises `Unfetched`, which does not name it."""
         try:
             async with asyncio.timeout(self._seconds):
                 await self._fetch(url, path)
         except Inside as problem:
-            raise Unfetched(f"{_shown(url)}: {problem}", passing=False) from None
+            raise Unfetched(str(problem), passing=False) from None
         except TimeoutError:
-            raise _unavailable(url, f"not fetched within {self._seconds:g} seconds") from None
+            raise _unavailable(f"not fetched within {self._seconds:g} seconds") from None
         except (OSError, ValueError, httpx.HTTPError, httpx.InvalidURL) as problem:
-            raise _unavailable(url, f"cannot be fetched ({type(problem).__name__})") from None
+            raise _unavailable(f"cannot be fetched ({type(problem).__name__})") from None
 
     async def _fetch(self, url: str, path: Path) -> None:
         headers = {"accept-encoding": "identity"}
@@ -134,7 +134,7 @@ class Fetcher:
                 if following is None:
                     return
                 url = following
-        raise _unavailable(url, "too many redirects")
+        raise _unavailable("too many redirects")
 
     async def _save_or_follow(self, client: httpx.AsyncClient, url: str, path: Path) -> str | None:
         addresses = await self._resolve(url)
@@ -162,22 +162,20 @@ class Fetcher:
             if response.status_code in _REDIRECTS and "location" in response.headers:
                 return urljoin(url, response.headers["location"])
             if response.status_code != 200:
-                raise _unavailable(url, f"answered with status {response.status_code}")
+                raise _unavailable(f"answered with status {response.status_code}")
             if response.headers.get("content-encoding", "identity") != "identity":
                 # Not asked for, and a few bytes may unpack to more than fits into memory.
-                raise _unavailable(url, "answered with a content encoding")
-            await self._write(response, url, path)
+                raise _unavailable("answered with a content encoding")
+            await self._write(response, path)
         return None
 
-    async def _write(self, response: httpx.Response, url: str, path: Path) -> None:
+    async def _write(self, response: httpx.Response, path: Path) -> None:
         size = 0
         with path.open("wb") as file:
             async for chunk in response.aiter_bytes():
                 size += len(chunk)
                 if size > self._most_bytes:
-                    raise TooLarge(
-                        f"{_shown(url)}: larger than {self._most_bytes} bytes", passing=False
-                    )
+                    raise TooLarge(f"larger than {self._most_bytes} bytes", passing=False)
                 file.write(chunk)
 
     async def _resolve(self, url: str) -> list[str]:
@@ -228,5 +226,5 @@ def _shown(url: str) -> str:
     return url.partition("?")[0][:200]
 
 
-def _unavailable(url: str, problem: str) -> Unfetched:
-    return Unfetched(f"{_shown(url)}: {problem}", passing=True)
+def _unavailable(problem: str) -> Unfetched:
+    return Unfetched(problem, passing=True)

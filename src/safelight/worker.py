@@ -13,7 +13,7 @@ import itertools
 import random
 import shutil
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -81,6 +81,7 @@ class Worker:
         most_deaths: int,
         max_pixels: int,
         patience: float = 600,
+        results: Fetcher | None = None,
         secret: Callable[[str], Awaitable[str]] | None = None,
         public_url: str | None = None,
         observe: Callable[[str, float], None] = lambda engine, seconds: None,
@@ -91,6 +92,7 @@ class Worker:
         self._blobs = blobs
         self._models = models
         self._fetcher = fetcher
+        self._results = results or fetcher  # fetches what was made elsewhere
         self._links = links
         self._scratch = scratch
         self._time_limit = time_limit
@@ -308,6 +310,7 @@ class Worker:
             ended=lambda: task.id in self._ended,
             secret=self._find_secret,
             take_turn=self._take_turn,
+            fetch=self._fetch_result,
         )
 
     async def _find_secret(self, name: str) -> str:
@@ -368,6 +371,9 @@ class Worker:
                 )
             )
         return tuple(given)
+
+    async def _fetch_result(self, url: str, path: Path, home: Collection[str]) -> None:
+        await self._results.trusting(home).fetch(url, path)
 
     def _public_link(self, task: Task, number: int, source: Source) -> str | None:
         if source.url is not None:

@@ -20,6 +20,7 @@ import pytest
 
 from backends import PostgresServer
 from doubles import ID, NOW, picture, until
+from dripping import Endless, whole
 from end_to_end import running
 from end_to_end.running import START_SECONDS, Running, bugs_in, environment, program
 from image_api import HANG_UP, ImageApi, Reply, error, linked, pictures
@@ -59,6 +60,7 @@ class Bench:
     blobs: Blobs
     options: dict[str, Any] = field(default_factory=dict)
     at_key: Callable[[], object] = lambda: None  # called when the key is asked for
+    results: Fetcher | None = None  # what fetches pictures that lie elsewhere
 
     def worker(self, name: str = "w1") -> Worker:
         options = {"url": self.api.url, "key": "ours", "per_second": 1000.0, **self.options}
@@ -75,6 +77,7 @@ class Bench:
             most_deaths=3,
             max_pixels=1_000_000,
             secret=self.secret,
+            results=self.results,
         )
 
     async def secret(self, name: str) -> str:
@@ -347,6 +350,89 @@ async def test_who_is_told_to_wait_past_the_deadline_gives_up(bench: Bench) -> N
     bench.options = {"deadline": 60}
     bench.api.answers.append(error(429, "tomorrow", retry_after="86400"))
     assert "tomorrow" in failed(await bench.run(), FailureCode.TIMEOUT)
+
+
+# -------------------------------------------------------------------------- answers without an end
+
+
+@pytest.mark.parametrize("status", [200, 429, 500])
+async def test_an_answer_that_is_dripped_is_lost_when_its_time_is_up(
+    bench: Bench, status: int
+) -> None:
+    head = f"HTTP/1.1 {status} -\r\nContent-Type: application/json\r\nContent-Length: 9999\r\n\r\n"
+    endless = Endless(head=head.encode())
+    async with endless.listen():
+        bench.options = {"url": f"{endless.url}/v1", "timeout": 0.5}
+        began = time.monotonic()
+        message = failed(await bench.run(), FailureCode.SUBMISSION_UNKNOWN)
+        assert time.monotonic() - began < 8
+
+        assert "not whole within 0.5 seconds" in message
+        await until(lambda: endless.left == 1)
+        assert len(endless.asked) == 1
+
+
+@pytest.mark.parametrize("status", [200, 400])
+async def test_an_answer_is_read_no_further_than_it_may_go(bench: Bench, status: int) -> None:
+    head = f"HTTP/1.1 {status} -\r\nContent-Length: 900000000\r\n\r\n".encode()
+    endless = Endless(head=head, piece=b" " * 65536, pause=0)
+    async with endless.listen():
+        bench.options = {"url": f"{endless.url}/v1", "max_answer": 1_000_000}
+        message = failed(await bench.run(), FailureCode.SUBMISSION_UNKNOWN)
+        await until(lambda: endless.left == 1)
+
+    assert "more than 1000000 bytes" in message
+    assert len(endless.asked) == 1
+    assert endless.sent < 40_000_000  # what the system's buffers took
+
+
+async def test_an_answer_that_may_unpack_to_anything_is_not_unpacked(bench: Bench) -> None:
+    bench.api.answers.append(pictures(picture())._replace(headers=(("content-encoding", "gzip"),)))
+    message = failed(await bench.run(), FailureCode.SUBMISSION_UNKNOWN)
+    assert "content encoding" in message
+    assert bench.api.asked[0].headers["accept-encoding"] == "identity"
+
+
+async def test_told_to_stop_it_waits_no_longer_than_an_answer_may_take(bench: Bench) -> None:
+    endless = Endless()
+    async with endless.listen():
+        bench.options = {"url": f"{endless.url}/v1", "timeout": 1.0}
+        await bench.add()
+        worker = bench.worker()
+        run = bench.begin(worker)
+        await until(lambda: endless.asked)
+        began = time.monotonic()
+        await worker.release()
+        await run
+        assert time.monotonic() - began < 8
+
+    failed(await bench.task(), FailureCode.SUBMISSION_UNKNOWN)
+
+
+async def test_a_picture_is_not_fetched_from_inside(bench: Bench) -> None:
+    inside = Endless()
+    inside.choose = lambda head: whole(picture(9, 9))
+    bench.results = Fetcher(10_000, 5)
+    async with inside.listen():
+        bench.api.answers.extend(linked(f"{inside.url}/secret.png?sign=1") for _ in range(2))
+        message = failed(await bench.run(), FailureCode.PROVIDER_ERROR)
+        assert "private network" in message
+        assert "sign=1" not in message
+        assert inside.asked == []
+
+        # Where the API itself is, and where its operator says, results may lie.
+        bench.options = {"result_origins": (inside.url,)}
+        await bench.store.write(scripts.delete((ID,), "a", None))
+        assert (await bench.run()).status is Status.SUCCEEDED
+        assert len(inside.asked) == 1
+
+
+async def test_a_picture_that_is_too_large_is_not_kept(bench: Bench) -> None:
+    bench.results = Fetcher(50, 5)
+    origin = bench.api.url.removesuffix("/v1")
+    bench.api.answers.append(linked(f"{origin}/a.png"))
+    assert "larger than 50 bytes" in failed(await bench.run(), FailureCode.PROVIDER_ERROR)
+    assert len(bench.api.fetched) == 1
 
 
 # ---------------------------------------------------------------------------------- what it means

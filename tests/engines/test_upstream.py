@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 import time
 import tracemalloc
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,11 @@ import msgspec
 import pytest
 
 from doubles import picture
+from dripping import Endless, whole
 from safelight import engines
 from safelight.config import ModelRule, Settings, SettingsError
 from safelight.engines._reasons import code_of, precise
-from safelight.engines.upstream import read_options
+from safelight.engines.upstream import UpstreamEngine, read_options
 from safelight.errors import (
     BadRequest,
     Fault,
@@ -711,6 +714,166 @@ async def test_files_that_cannot_be_had_are_fetched_again(houses: Houses, failur
         assert artifact.blob is not None
         assert await house.app.blobs.get(artifact.blob) == sample(Kind.IMAGE).data
         assert fake.counts().received == 1
+
+
+class There:
+    """A service that speaks TensorsLab's dialect and is trusted with nothing: its task is done."""
+
+    def __init__(self, *links: str) -> None:
+        self.listener = Endless(head=FILE_HEAD)
+        self.links, self.copies = list(links), 1  # the first one is told so many times
+        self.drips = ""  # the beginning of the path whose answer has no end
+
+    @asynccontextmanager
+    async def run(self) -> AsyncIterator[There]:
+        self.listener.choose = self._choose
+        async with self.listener.listen():
+            yield self
+
+    @property
+    def url(self) -> str:
+        return self.listener.url
+
+    def asked(self, path: str) -> int:
+        return sum(f" {path}" in head.partition("\r\n")[0] for head in self.listener.asked)
+
+    def _choose(self, head: str) -> bytes | None:
+        path = head.split(" ")[1]
+        if self.drips and path.startswith(self.drips):
+            return None
+        if path.startswith("/elsewhere"):
+            return whole(b"", f"Location: {self.links[1]}", status="302 Found")
+        if path.startswith("/file"):
+            return whole(picture())
+        data: dict[str, Any] = {"taskid": "t" * 24}
+        if path.endswith("infobytaskid"):
+            data |= {"image_status": 3, "url": self.links[:1] * self.copies}
+        return whole(json.dumps({"code": 1000, "msg": "OK", "data": data}).encode())
+
+
+FILE_HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n"
+
+
+async def house_at(houses: Houses, url: str, options: dict[str, Any], **settings: Any) -> House:
+    common = {"dialect": "tensorslab", "url": url, "key": "env:FAKE", "per_second": 500.0}
+    chosen = {**common, "fresh": 0.05, "model": "seedreamv4", **options}
+    rule = ModelRule(name="*", engine="upstream", options=chosen)
+    return await houses.start_with(rule, **settings)
+
+
+@pytest.mark.parametrize("redirected", [False, True])
+async def test_a_result_is_not_fetched_from_inside(houses: Houses, redirected: bool) -> None:
+    inside = Endless()
+    inside.choose = lambda head: whole(picture())
+    async with inside.listen(), There().run() as there:
+        secret = f"{inside.url}/secret"
+        there.links = [f"{there.url}/elsewhere", secret] if redirected else [secret]
+        house = await house_at(houses, there.url, {}, private_sources=True)
+        sentence = await house.failed(await house.submit(), FailureCode.PROVIDER_ERROR)
+
+        assert "private network" in sentence
+        assert inside.url not in sentence
+        assert inside.asked == []
+        assert there.asked("/v1/images/seedreamv4") == 1
+
+        # The operator may say that results lie there.
+        house = await house_at(houses, there.url, {"result_origins": (inside.url,)})
+        assert (await house.succeeded(await house.submit())).artifacts
+        assert len(inside.asked) == 1
+
+
+async def test_a_result_that_names_the_clouds_metadata_is_refused(houses: Houses) -> None:
+    link = "http://169.254.169.254/latest/meta-data/iam/security-credentials/"
+    async with There(link).run() as there:
+        house = await house_at(houses, there.url, {})
+        sentence = await house.failed(await house.submit(), FailureCode.PROVIDER_ERROR, seconds=5)
+
+    assert "private network" in sentence
+    assert "169.254" not in sentence
+
+
+async def test_a_result_that_is_too_large_is_not_kept(houses: Houses) -> None:
+    async with There().run() as there:
+        there.links = [f"{there.url}/file"]
+        house = await house_at(houses, there.url, {}, max_result=50)
+        sentence = await house.failed(await house.submit(), FailureCode.PROVIDER_ERROR)
+        assert there.asked("/file") == 1
+
+    assert "larger than 50 bytes" in sentence
+
+
+async def test_more_results_than_there_may_be_are_refused(houses: Houses) -> None:
+    async with There().run() as there:
+        there.links, there.copies = [f"{there.url}/file"], 33
+        house = await house_at(houses, there.url, {})
+        sentence = await house.failed(await house.submit(), FailureCode.PROVIDER_ERROR)
+        assert there.asked("/file") == 0
+
+    assert "more than 32 files" in sentence
+
+
+async def test_a_result_that_is_dripped_does_not_outlast_the_deadline_for_long(
+    houses: Houses,
+) -> None:
+    async with There().run() as there:
+        there.links, there.drips = [f"{there.url}/file"], "/file"
+        house = await house_at(houses, there.url, {"deadline": 2}, result_timeout=0.4)
+        sentence = await house.failed(await house.submit(), FailureCode.PROVIDER_ERROR, seconds=15)
+
+        assert "Made, but not to be fetched" in sentence
+        assert "within 0.4 seconds" in sentence
+        assert there.asked("/file") >= 2
+        assert there.listener.left >= 1
+        # One that is dripped once costs nothing.
+        there.drips = ""
+        assert (await house.succeeded(await house.submit())).artifacts
+
+
+async def test_a_result_in_the_answer_itself_is_kept(houses: Houses) -> None:
+    data = base64.b64encode(picture()).decode()
+    async with There(f"data:image/png;base64,{data}").run() as there:
+        house = await house_at(houses, there.url, {})
+        (artifact,) = (await house.succeeded(await house.submit())).artifacts
+        assert await house.app.blobs.get(artifact.blob or "") == picture()
+
+
+@pytest.mark.parametrize("drips", ["/v1/images/seedreamv4", "/v1/images/infobytaskid", "/file"])
+async def test_told_to_stop_it_waits_no_longer_than_a_request_may_take(
+    houses: Houses, drips: str
+) -> None:
+    async with There().run() as there:
+        there.links, there.drips = [f"{there.url}/file"], drips
+        first = await house_at(houses, there.url, {"timeout": 1})
+        id = await first.submit()
+        async with asyncio.timeout(10):
+            while not there.asked(drips):  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+        began = time.monotonic()
+        await first.stop()
+        assert time.monotonic() - began < 8
+
+        there.drips = ""
+        second = await house_at(houses, there.url, {"timeout": 1})
+        if drips == "/v1/images/seedreamv4":  # nobody knows whether it was accepted
+            await second.failed(id, FailureCode.SUBMISSION_UNKNOWN)
+        else:
+            await second.succeeded(id)
+        assert there.asked("/v1/images/seedreamv4") == 1
+
+
+async def test_only_so_many_models_are_remembered_with_their_paces(houses: Houses) -> None:
+    async with There().run() as there:
+        there.links = [f"{there.url}/file"]
+        house = await house_at(houses, there.url, {"model": None})
+        engine = house.app._models.engine("upstream")
+        assert isinstance(engine, UpstreamEngine)
+        provider = engine._provider(read_options(house.app.settings.models[0].options))
+        kept = provider.pace(Submit(model="often"))
+        for number in range(2000):
+            provider.pace(Submit(model=f"model-{number}"))
+            assert provider.pace(Submit(model="often")) is kept
+
+    assert len(provider.paces) == 500
 
 
 # ----------------------------------------------------------------------------------- cancelling

@@ -13,13 +13,17 @@ class Answer(Generic[_T]):
     """What a call came to, and whether its caller was cancelled while it waited."""
 
     def __init__(self, call: asyncio.Future[_T], cancelled: bool) -> None:
-        self._call = call
+        self._calls = [call]
         self.cancelled = cancelled
 
     @property
     def value(self) -> _T:
-        """What the call gave. Raises what it raised."""
-        return self._call.result()
+        """What the call gave. Raises what it raised. To be asked for once.
+
+        Then it is forgotten: an exception leads to the frames that it went through, and these to
+        this answer.
+        """
+        return self._calls.pop().result()
 
 
 async def see_through(
@@ -27,7 +31,8 @@ async def see_through(
 ) -> Answer[_T]:
     """Wait for the end of `call`, also when cancelled, unless `give_up()` says not to.
 
-    A process that is told to stop waits for what was asked for already: its answer comes once.
+    A process that is told to stop waits for what was asked for already: its answer comes once. So
+    a `call` has a total time of its own.
     Raises `CancelledError` where it is given up, and `call` has ended then too. Who goes on after
     a call that failed looks at `cancelled` first: nobody cancels a second time.
     """

@@ -14,11 +14,13 @@ import contextlib
 import random
 import re
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
+import httpx
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from safelight.engines import (
@@ -32,6 +34,7 @@ from safelight.engines import (
     Remember,
     Started,
     Traits,
+    Unfetched,
 )
 from safelight.engines._paid import see_through
 from safelight.errors import InvalidValue, MissingParameter, Unsupported
@@ -52,7 +55,8 @@ _URL = "https://api.openai.com/v1"
 _SIZES = ("1024x1024", "1536x1024", "1024x1536")  # of the gpt-image models
 _PAUSE, _LONGEST_PAUSE = 1.0, 60.0
 _CONNECT_SECONDS = 30.0
-_FETCH_TRIES = 5
+_FETCH_TRIES, _FETCH_SECONDS = 5, 300.0  # for each picture, and for all of an answer
+_MOST_PICTURES = 32  # of one answer
 # What a request that was never sent raises below the library's own exception.
 _UNSENT = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol"})
 # After these it has certainly not accepted a request, and may accept it later.
@@ -63,6 +67,7 @@ _QUOTA = ("insufficient_quota", "billing")
 _POLICY = ("moderation", "content_policy", "content_filter", "contentfilter", "safety")
 _POLICY_SENTENCES = ("safety system", "content policy", "content_policy", "content management")
 
+_Origin = Annotated[str, Field(pattern=r"^https?://[^\s/?#@]+$")]
 _Size = Annotated[str, Field(pattern=r"^[1-9][0-9]*x[1-9][0-9]*$")]
 
 
@@ -76,11 +81,13 @@ class Options(BaseModel):
     key: str = "env:OPENAI_API_KEY"  # a kept key's name, or env:VARIABLE
     concurrency: int = Field(default=20, ge=1)  # requests that are under way at once, here
     per_second: float = Field(default=5, gt=0)  # requests, of all workers together
-    timeout: float = Field(default=900, gt=0)  # seconds that an answer may take
+    timeout: float = Field(default=900, gt=0)  # seconds that an answer may take, to its last byte
+    max_answer: int = Field(default=128 * 2**20, gt=0)  # bytes that it may have
     deadline: float = Field(default=3600, gt=0)  # seconds that a task waits to be taken at all
     sizes: tuple[_Size, ...] = _SIZES  # that it makes; none: whatever is asked for
     # Fields that it has no words for, and that do not matter.
     ignore: tuple[Literal["negative", "seed", "quality", "format"], ...] = ()
+    result_origins: tuple[_Origin, ...] = ()  # private ones, besides its own, where results may lie
     extra: dict[str, Any] = Field(default_factory=dict)  # further parameters of each request
 
     @field_validator("extra")
@@ -89,6 +96,10 @@ class Options(BaseModel):
         if "stream" in extra:
             raise ValueError("stream: answers are taken whole")
         return extra
+
+
+class _Unread(Exception):
+    """The answer was not read to its end."""
 
 
 class _Order(NamedTuple):
@@ -107,7 +118,7 @@ class OpenAI:
 
     def __init__(self, concurrency: int) -> None:
         self.traits = Traits(waits=True, concurrency=concurrency)
-        self._clients: dict[tuple[str, str, float], openai.AsyncOpenAI] = {}
+        self._clients: dict[tuple[str, str, float, int], openai.AsyncOpenAI] = {}
         self._places: dict[tuple[str, str], asyncio.Semaphore] = {}
 
     def check(self, submit: Submit, options: Mapping[str, Any]) -> None:
@@ -175,16 +186,25 @@ class OpenAI:
     def _client(self, options: Options, key: str) -> openai.AsyncOpenAI:
         import openai
 
-        name = (options.url, key, options.timeout)
+        name = (options.url, key, options.timeout, options.max_answer)
         if name not in self._clients:
-            connect = min(_CONNECT_SECONDS, options.timeout)
+            # The time for a connection, and for its handshake, leaves some of the whole: what was
+            # not sent is not to be taken for an answer that was lost.
+            connect = min(_CONNECT_SECONDS, options.timeout / 3)
+            # The library's own may be a fork of httpx by now; it takes this one too.
+            http: Any = httpx.AsyncClient(
+                follow_redirects=True,
+                limits=httpx.Limits(max_connections=None),
+                event_hooks={"response": [partial(_bound, options.max_answer)]},
+            )
             self._clients[name] = openai.AsyncOpenAI(
                 base_url=options.url,
                 api_key=key,
                 timeout=openai.Timeout(options.timeout, connect=connect),
                 max_retries=0,
                 # Else an old connection that ends just now looks like an answer that was lost.
-                default_headers={"Connection": "close"},
+                default_headers={"Connection": "close", "Accept-Encoding": "identity"},
+                http_client=http,
             )
         return self._clients[name]
 
@@ -209,21 +229,22 @@ def _check_sources(submit: Submit) -> None:
 async def _make(order: _Order) -> list[File]:
     """Ask, and save the pictures of the answer in the job's folder."""
     answer = await _ask(order)
-    pictures = await _pictures(order, answer)
-    return [
-        await asyncio.to_thread(_save, order.job.folder, number, picture)
-        for number, picture in enumerate(pictures)
-    ]
+    return [await asyncio.to_thread(_name, path) for path in await _save_all(order, answer)]
 
 
 async def _ask(order: _Order) -> Any:
     words = await asyncio.to_thread(_words, order.job, order.options)
     files = await asyncio.to_thread(_files, order.job)
+    images, seconds = order.client.images, order.options.timeout
     # Put into the body as they are: the library may know no parameters of these names.
     extra = order.options.extra or None
-    if not files:
-        return await order.client.images.generate(**words, extra_body=extra)
-    return await order.client.images.edit(**files, **words, extra_body=extra)
+    try:
+        async with asyncio.timeout(seconds):  # the library's is for each read alone
+            if not files:
+                return await images.generate(**words, extra_body=extra)
+            return await images.edit(**files, **words, extra_body=extra)
+    except TimeoutError:
+        raise _Unread(f"its answer was not whole within {seconds:g} seconds") from None
 
 
 def _files(job: Errand) -> dict[str, Any]:
@@ -291,62 +312,98 @@ def _far(size: str, ratio: float) -> float:
 # -------------------------------------------------------------------------------------- the answer
 
 
-async def _pictures(order: _Order, answer: Any) -> list[bytes]:
-    """The pictures of an answer, which has them in itself or says where they are."""
-    found = []
-    for item in getattr(answer, "data", None) or ():
-        if text := getattr(item, "b64_json", None):
-            found.append(await asyncio.to_thread(_decode, text))
-        elif url := getattr(item, "url", None):
-            found.append(await _fetch(url))
-    if not found:
+async def _bound(most: int, answer: httpx.Response) -> None:
+    """Have an answer read no further than it may go."""
+    encoding = answer.headers.get("content-encoding", "identity")
+    if encoding != "identity":  # not asked for, and a few bytes may unpack to anything
+        raise _Unread(f"its answer has the content encoding {encoding[:100]!r}")
+    answer.stream = _Bounded(answer.stream, most)
+
+
+class _Bounded(httpx.AsyncByteStream):
+    """A body of at most so many bytes. Raises `_Unread`."""
+
+    def __init__(self, stream: Any, most: int) -> None:
+        self._stream: httpx.AsyncByteStream = stream
+        self._most = most
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        left = self._most
+        async for part in self._stream:
+            left -= len(part)
+            if left < 0:
+                raise _Unread(f"its answer has more than {self._most} bytes")
+            yield part
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+async def _save_all(order: _Order, answer: Any) -> list[Path]:
+    """The pictures of an answer, which has them in itself or says where they are, as files."""
+    items = [
+        (getattr(item, "b64_json", None), getattr(item, "url", None))
+        for item in getattr(answer, "data", None) or ()
+    ]
+    items = [(text, url) for text, url in items if text or url]
+    if not items:
         raise Failed(FailureCode.PROVIDER_ERROR, f"{order.options.url} answered without a picture")
-    return found
-
-
-def _decode(text: str) -> bytes:
+    if len(items) > _MOST_PICTURES:
+        raise Failed(FailureCode.PROVIDER_ERROR, f"More than {_MOST_PICTURES} pictures were made")
+    paths = [order.job.folder / f"made-{number}" for number in range(len(items))]
     try:
-        return base64.b64decode(text, validate=True)
+        async with asyncio.timeout(_FETCH_SECONDS):
+            for (text, url), path in zip(items, paths, strict=True):
+                if text:
+                    await asyncio.to_thread(_decode, text, path)
+                else:
+                    await _fetch(order, str(url), path)
+    except TimeoutError:
+        raise _unfetched(f"not within {_FETCH_SECONDS:g} seconds") from None
+    return paths
+
+
+def _decode(text: str, path: Path) -> None:
+    try:
+        path.write_bytes(base64.b64decode(text, validate=True))
     except ValueError:
         raise _no_picture() from None
 
 
-async def _fetch(url: str) -> bytes:
-    import httpx
-
-    # Without the key: the address may lead to somebody else's storage.
-    async with httpx.AsyncClient(timeout=60, follow_redirects=True) as plain:
-        for tries in range(_FETCH_TRIES):
-            if tries:
-                await asyncio.sleep(2.0 ** (tries - 1))
-            try:
-                got = await plain.get(url)
-            except httpx.UnsupportedProtocol:
+async def _fetch(order: _Order, url: str, path: Path) -> None:
+    """Fetch a picture, if need be several times: it is made. Raises `Failed`."""
+    home = (order.options.url, *order.options.result_origins)
+    why = ""
+    for tries in range(_FETCH_TRIES):
+        if tries:
+            await asyncio.sleep(2.0 ** (tries - 1))
+        try:
+            # Without the key: the address may lead to somebody else's storage.
+            return await order.job.fetch(url, path, home)
+        except Unfetched as problem:
+            why = str(problem)
+            if not problem.passing:
                 break
-            except httpx.HTTPError:
-                continue
-            except Exception:  # whatever an address that is none makes them raise
-                break
-            if got.status_code == 200:
-                return got.content
-    raise Failed(
-        FailureCode.PROVIDER_ERROR,
-        f"Made, but not to be fetched from {url.partition('?')[0][:200]}",
-    )
+    raise _unfetched(f"{url.partition('?')[0][:200]}: {why}")
 
 
-def _save(folder: Path, number: int, data: bytes) -> File:
+def _name(path: Path) -> File:
+    """A picture that was saved at `path`, with the suffix of what it is."""
     from PIL import Image
 
-    media_type = media_type_of(data[:32])
-    path = folder / f"made-{number}{suffix_of(media_type)}"
-    path.write_bytes(data)
+    with path.open("rb") as file:
+        media_type = media_type_of(file.read(32))
+    path = path.replace(path.with_suffix(suffix_of(media_type)))
     try:
         with Image.open(path) as picture:
             width, height = picture.size
     except Exception:  # whatever a broken file makes Pillow's readers raise
         raise _no_picture() from None
     return File(path=path, media_type=media_type, width=width, height=height)
+
+
+def _unfetched(why: str) -> Failed:
+    return Failed(FailureCode.PROVIDER_ERROR, f"Made, but not to be fetched: {why}")
 
 
 def _no_picture() -> Failed:
@@ -360,6 +417,9 @@ def _weigh(problem: Exception, order: _Order, waited: float, pause: float) -> fl
     """How long to wait before asking again; raises `Failed` where there is no asking again."""
     import openai
 
+    for said in (problem, problem.__cause__):  # the library may put it into its own
+        if isinstance(said, _Unread):
+            raise _unknown(order.job, order.options, str(said)) from None
     if isinstance(problem, openai.APIStatusError):
         _weigh_status(problem, order)
     elif isinstance(problem, openai.APIConnectionError):

@@ -15,13 +15,13 @@ import time
 from collections.abc import AsyncGenerator, Coroutine, Mapping
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from safelight import dialects
-from safelight.client import AsyncClient
+from safelight.client import AsyncClient, read_data_url
 from safelight.engines import (
     Errand,
     Event,
@@ -34,6 +34,7 @@ from safelight.engines import (
     Remember,
     Started,
     Traits,
+    Unfetched,
 )
 from safelight.engines._pace import Pace
 from safelight.engines._paid import see_through
@@ -75,8 +76,13 @@ _CANCEL_SECONDS = 5.0
 _CLOSE_SECONDS = 2.0
 _FORGOTTEN_SECONDS = 120.0  # after which a service that does not know its own id is believed
 _CONNECTIONS = 200
+_MOST_FILES = 32  # of one task
+_MOST_PACES = 500  # of models that are remembered: where a rule is a wildcard, callers name them
 # After these a service has certainly not accepted a submission, and may accept it later.
 _REFUSED_FOR_NOW = (Unreachable, Unavailable, RateLimited)
+
+
+_Origin = Annotated[str, Field(pattern=r"^https?://[^\s/?#@]+$")]
 
 
 class Options(BaseModel):
@@ -94,6 +100,7 @@ class Options(BaseModel):
     fresh: float = Field(default=1.7, gt=0)  # seconds that an end may be seen late, where likely
     safe_to_repeat: bool = False  # that service takes an idempotency key: it is a Safelight
     timeout: float = Field(default=60, gt=0)  # seconds of one request
+    result_origins: tuple[_Origin, ...] = ()  # private ones, besides its own, where results may lie
 
 
 class UpstreamEngine:
@@ -217,7 +224,10 @@ class _Provider:
         asked = asyncio.ensure_future(question)
         self._asked.add(asked)
         asked.add_done_callback(self._answered)
-        return await asyncio.shield(asked)
+        try:
+            return await asyncio.shield(asked)
+        finally:
+            del asked  # it has the exception, whose traceback leads here
 
     def _answered(self, asked: asyncio.Future[Any]) -> None:
         self._asked.discard(asked)
@@ -234,7 +244,13 @@ class _Provider:
             await client.close()
 
     def pace(self, submit: Submit) -> Pace:
-        return self.paces.setdefault((submit.model, submit.kind), Pace(self.options.fresh))
+        """The pace of its model; of those that were not asked for lately, nothing is known."""
+        name = (submit.model, submit.kind)
+        pace = self.paces.pop(name) if name in self.paces else Pace(self.options.fresh)
+        self.paces[name] = pace
+        if len(self.paces) > _MOST_PACES:
+            del self.paces[next(iter(self.paces))]
+        return pace
 
     async def turn(self, job: Errand, urgent: bool = False) -> None:
         """Wait until the service may be asked something; what is urgent is asked first."""
@@ -407,12 +423,12 @@ class _Run:
     async def _ask(self, left: float) -> Task | None:
         """The task as the provider tells it now; None where it tells nothing."""
         try:
-            async with asyncio.timeout(left):  # a service may ask us to wait for longer than that
+            # A service may ask us to wait for longer than that, or drip its answer.
+            async with asyncio.timeout(left):
                 await self._provider.turn(self._job)
+                seen = await self._fetch()
         except TimeoutError:
             return None
-        try:
-            seen = await self._fetch()
         except NotFound as fault:
             # Some answer so for a while after they have accepted a task.
             self._unknown_since = self._unknown_since or time.time()
@@ -492,30 +508,56 @@ class _Run:
     # -------------------------------------------------------------------------------- files
 
     async def _fetch_files(self, task: Task) -> list[File]:
-        """Copy the files; while that fails, with fresh links, for it was made and is paid for."""
-        assert self._client is not None
-        until = time.time() + self._provider.options.deadline
-        trouble = 0
-        while True:
+        """Copy the files; while that fails, with fresh links, for it was made and is paid for.
+
+        But not for longer than once more the time that the task had. Raises `Failed`.
+        """
+        try:
+            async with asyncio.timeout(self._provider.options.deadline):
+                return await self._fetch_patiently(task)
+        except TimeoutError:
+            raise self._unfetched(self._complaint or "it took too long") from None
+
+    async def _fetch_patiently(self, task: Task) -> list[File]:
+        for trouble in itertools.count(1):
             try:
-                paths = await self._client.download(task, self._job.folder / "out")
-                return [
-                    _file(path, artifact)
-                    for path, artifact in zip(paths, _linked(task), strict=True)
-                ]
+                return await self._copy_all(task)
+            except Unfetched as problem:
+                if not problem.passing:
+                    raise self._unfetched(str(problem)) from None
+                self._complaint = str(problem)
             except (Fault, OSError) as problem:  # also a disk that is full passes
-                trouble += 1
-                if time.time() > until:
-                    raise Failed(
-                        FailureCode.PROVIDER_ERROR,
-                        f"Made, but not to be fetched from {self._provider.url} "
-                        f"(task {self._id} there): {problem}",
-                    ) from None
+                self._complaint = str(problem)
             await asyncio.sleep(_after(trouble))
             with contextlib.suppress(Fault):
                 await self._provider.turn(self._job)
                 fresh = await self._fetch()
                 task = fresh if fresh.status is Status.SUCCEEDED else task
+        raise AssertionError
+
+    async def _copy_all(self, task: Task) -> list[File]:
+        linked = _linked(task)
+        if not linked:
+            raise Unfetched("it has no file", passing=True)
+        if len(linked) > _MOST_FILES:
+            raise Unfetched(f"it has more than {_MOST_FILES} files", passing=False)
+        return [await self._copy(number, artifact) for number, artifact in enumerate(linked)]
+
+    async def _copy(self, number: int, artifact: Artifact) -> File:
+        """Copy one file. Raises `Unfetched`, `Upstream`, `OSError`."""
+        path, url = self._job.folder / f"made-{number}", artifact.url or ""
+        if url.startswith("data:"):  # the answer had it in itself
+            await asyncio.to_thread(lambda: path.write_bytes(read_data_url(url)[0]))
+        else:
+            home = (self._provider.url, *self._provider.options.result_origins)
+            await self._job.fetch(url, path, home)
+        return _file(path, artifact)
+
+    def _unfetched(self, why: str) -> Failed:
+        return Failed(
+            FailureCode.PROVIDER_ERROR,
+            f"Made, but not to be fetched from {self._provider.url} (task {self._id} there): {why}",
+        )
 
 
 def _linked(task: Task) -> list[Artifact]:

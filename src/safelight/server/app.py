@@ -138,6 +138,7 @@ class App:
             most_deaths=settings.most_deaths,
             max_pixels=settings.max_pixels,
             patience=settings.patience,
+            results=Fetcher(settings.max_result, settings.result_timeout),
             secret=self.provider_keys.get,
             public_url=settings.public_url,
             observe=self.metrics.engine,
