@@ -53,6 +53,26 @@ def stuck(names: Names, count: int) -> list[asyncio.Task[Any]]:
     return [asyncio.create_task(names.look_up(f"{n}.slow", 80)) for n in range(count)]
 
 
+async def test_one_callers_names_leave_places_for_those_of_others(resolver: Resolver) -> None:
+    names = Names(at_once=8, seconds=0.3)
+    his = [asyncio.create_task(names.look_up(f"{n}.slow", 80, who="his")) for n in range(20)]
+    await until(lambda: len(resolver.asked) == 2)
+
+    assert await names.look_up("a.example", 80, who="another")
+    assert await names.look_up("b.example", 80)
+    with pytest.raises(socket.gaierror, match="not resolved within"):
+        await names.look_up("c.example", 80, who="his")
+
+    assert resolver.asked == ["0.slow", "1.slow", "a.example", "b.example"]
+    await let_go(resolver, his)
+    await until(lambda: not threads())
+    assert await names.look_up("d.example", 80, who="his")
+
+
+def threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "name"]
+
+
 async def let_go(resolver: Resolver, tasks: list[asyncio.Task[Any]]) -> None:
     resolver.go.set()
     await asyncio.gather(*tasks, return_exceptions=True)

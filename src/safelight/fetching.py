@@ -65,6 +65,13 @@ class Fetcher:
         self._trusted = frozenset(map(_origin, trusted))
         self._names = names or Names()
         self._check_seconds = check_seconds
+        self._who = ""
+
+    def on_behalf(self, who: str) -> Fetcher:
+        """The same one, for what that key names: its names leave places for those of others."""
+        other = copy.copy(self)
+        other._who = who
+        return other
 
     def trusting(self, urls: Collection[str]) -> Fetcher:
         """The same one, for which what has the scheme, host and port of these may be private."""
@@ -182,7 +189,7 @@ class Fetcher:
         """The addresses of a host, all of which are public. Raises `Inside`, `OSError`."""
         host, port = _split(url)
         try:
-            found = await self._names.look_up(host, port, type=socket.SOCK_STREAM)
+            found = await self._names.look_up(host, port, type=socket.SOCK_STREAM, who=self._who)
         except ValueError:  # a label that is too long, a zero byte
             raise Inside("not an address") from None
         addresses = [str(entry[4][0]).partition("%")[0] for entry in found]

@@ -128,7 +128,7 @@ class Service:
             return earlier
         place = self._models.find(submit)
         place.engine.check(submit, place.options)
-        await self._check_sources(submit)
+        await self._check_sources(who, submit)
         now = self._clock()
         # No secrets: who has no key gains nothing by an id, and links are signed. The kernel's
         # random numbers would cost as much as two queries.
@@ -207,7 +207,7 @@ class Service:
         if any(source.data is not None for source in task.submit.sources):
             await self._remove_files(task.id)
 
-    async def _check_sources(self, submit: Submit) -> None:
+    async def _check_sources(self, who: str, submit: Submit) -> None:
         if len(submit.sources) > _MOST_SOURCES:
             raise InvalidValue(f"more than {_MOST_SOURCES} sources", parameter="sources")
         named: list[tuple[str, str]] = []
@@ -222,7 +222,7 @@ class Service:
                     await self._inspector.check(source.data, parameter)
             elif source.url is not None and self._links.read_url(source.url) is None:
                 named.append((source.url, parameter))
-        await self._fetcher.check(named)
+        await self._fetcher.on_behalf(who).check(named)
 
     async def _keep_sources(self, task: Task) -> Task:
         """`task` with what came with the request kept in blobs."""

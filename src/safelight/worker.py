@@ -359,7 +359,7 @@ class Worker:
         given = []
         for number, source in enumerate(task.submit.sources):
             path = folder / f"source-{number}"
-            await self._fetch_source(source, path)
+            await self._fetch_source(source, path, task.owner)
             with path.open("rb") as file:
                 media_type = media_type_of(file.read(32))
             given.append(
@@ -380,12 +380,12 @@ class Worker:
             return source.url
         return self._links.of_source(task.id, number, source, self._public_url)
 
-    async def _fetch_source(self, source: Source, path: Path) -> None:
+    async def _fetch_source(self, source: Source, path: Path, owner: str) -> None:
         blob = source.blob
         if blob is None and source.url and (target := self._links.read_url(source.url)):
             blob = await self._blob_of(target.task_id, target.what, target.number)
         if blob is None:
-            await self._fetcher.save(source.url or "", path)
+            await self._fetcher.on_behalf(owner).save(source.url or "", path)
             return
         try:
             await self._blobs.save(blob, path)
