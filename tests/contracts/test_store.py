@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import gc
+import weakref
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -277,6 +279,89 @@ async def test_a_deleted_task_gives_its_token_back(store: Store) -> None:
     await store.write(scripts.delete((ID,), "alice", None))
 
     assert (await store.write(scripts.add(task(OTHER, token="t"), "another"))).new
+
+
+# ---------------------------------------------------------------------- refused, and forgotten
+
+
+class Body:
+    """What a request holds while it is answered."""
+
+
+@pytest.fixture
+def uncollected() -> Iterator[None]:
+    """No garbage is collected: what is held by nobody goes at once, what holds itself stays."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+async def refused(asked: Callable[[], Coroutine[Any, Any, object]]) -> weakref.ref[Body]:
+    """Ask for what is refused, with a body in hand; who asked is through with it by now."""
+
+    async def ask() -> weakref.ref[Body]:
+        body = Body()
+        with pytest.raises(Exception):  # noqa: B017 - whatever it is, it is forgotten
+            await asked()
+        return weakref.ref(body)
+
+    body = await asyncio.create_task(ask())
+    await asyncio.sleep(0)  # for the callbacks of what has ended
+    return body
+
+
+def broken() -> Script[None]:
+    yield Query("add_key", {"id": "K", "name": None, "lookup": "", "secret": "", "created": 0})
+
+
+@pytest.mark.usefixtures("uncollected")
+async def test_a_write_that_is_refused_holds_nothing_of_who_asked(store: Store) -> None:
+    await store.write(scripts.add(task(token="t"), "digest"))
+
+    conflict = await refused(
+        lambda: store.write(scripts.add(task(OTHER, token="t"), "another digest"))
+    )
+    mistake = await refused(lambda: store.write(broken()))
+
+    assert (conflict(), mistake()) == (None, None)
+
+
+@pytest.mark.usefixtures("uncollected")
+async def test_what_is_written_holds_nothing_of_who_asked(store: Store) -> None:
+    def script(body: Body) -> Script[Body]:
+        yield Query("list_keys", {})
+        return body
+
+    held = weakref.ref(await store.write(script(Body())))
+
+    await until(lambda: held() is None)
+
+
+@pytest.mark.usefixtures("uncollected")
+async def test_a_read_that_is_refused_holds_nothing_of_who_asked(store: Store) -> None:
+    await add(store, task())
+    await spoil(store)
+
+    alone = await refused(lambda: store.get(ID, "alice", 0))
+    several = await asyncio.gather(
+        *(refused(lambda: store.get(ID, "alice", 0)) for _ in range(5)),
+        refused(lambda: store.read(scripts.get_any(ID))),
+        refused(lambda: store.read_aside(scripts.get_any(ID))),
+    )
+
+    assert [body() for body in (alone, *several)] == [None] * 8
+
+
+async def spoil(store: Store) -> None:
+    """Write a task that cannot be read."""
+
+    def write() -> Script[None]:
+        yield Query("remove_task", {"id": ID})
+        columns = {"owner": "alice", "kind": "image", "dialect": "", "seed": 0, "created": NOW}
+        yield Query("add_task", {"id": ID, "status": "queued", "submit": "no JSON", **columns})
+
+    await store.write(write())
 
 
 # --------------------------------------------------------------------------- claims and deaths

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import copy
 from collections.abc import Callable
 from importlib import resources
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from safelight.store.scripts import Script
 from safelight.task import Task
@@ -40,6 +42,27 @@ class StoreUnavailable(Exception):
     def __init__(self, message: str, unclear: bool = False) -> None:
         super().__init__(message)
         self.unclear = unclear
+
+
+def own(problem: Exception) -> Exception:
+    """The same problem, for one of several who are told of it.
+
+    Raised by two, one exception would hold the frames of both, and all that is in them.
+    """
+    copied = copy.copy(problem).with_traceback(None)
+    copied.__cause__ = problem
+    return copied
+
+
+def refuse(asked: list[tuple[str, asyncio.Future[Any]]], problem: Exception) -> None:
+    """Tell all who asked that they get no answer, and forget them.
+
+    Their list is emptied, for the frames that the problem holds hold it too.
+    """
+    for _, future in asked:
+        if not future.cancelled():
+            future.set_exception(own(problem))
+    asked.clear()
 
 
 class Store(Protocol):

@@ -25,6 +25,7 @@ from safelight.store import (
     StoreClosed,
     StoreUnavailable,
     migrations,
+    refuse,
     scripts,
 )
 from safelight.store.scripts import KEYS, Enqueue, Query, Row, Script, Tell
@@ -100,7 +101,10 @@ class PostgresStore:
         if not self._asked:
             self._loop.call_soon(self._read_asked)
         self._asked.append((id, future))
-        task = await future
+        try:
+            task = await future
+        finally:
+            del future  # a problem in it holds this frame: it would hold itself
         if task is None or task.owner != owner:
             return None
         return None if task.finished is not None and task.finished <= oldest else task
@@ -122,9 +126,7 @@ class PostgresStore:
                 rows = await self.database.fetch(_GET, [id for id, _ in asked])
             tasks = {row[0]: scripts.read_task(row) for row in _rows(rows)}
         except Exception as problem:
-            for _, future in asked:
-                if not future.cancelled():
-                    future.set_exception(problem)
+            refuse(asked, problem)
             return
         for id, future in asked:
             if not future.cancelled():
@@ -153,7 +155,10 @@ class PostgresStore:
         write = asyncio.ensure_future(self._write(script))
         self._writes.add(write)
         write.add_done_callback(self._written)
-        return await asyncio.shield(write)
+        try:
+            return await asyncio.shield(write)
+        finally:
+            del write  # a problem in it holds this frame: it would hold itself
 
     async def _write(self, script: Script[_T]) -> _T:
         committing = False

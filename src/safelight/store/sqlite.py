@@ -15,12 +15,20 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import aiosql
 import apsw
 
-from safelight.store import SCHEMA_VERSION, SchemaTooNew, StoreClosed, migrations, scripts
+from safelight.store import (
+    SCHEMA_VERSION,
+    SchemaTooNew,
+    StoreClosed,
+    migrations,
+    own,
+    refuse,
+    scripts,
+)
 from safelight.store.scripts import Enqueue, Query, Row, Script, Tell
 from safelight.task import Task
 
@@ -94,7 +102,10 @@ class SQLiteStore:
         if not self._asked:
             self._loop.call_soon(self._get_all)
         self._asked.append((id, future))
-        task = await future
+        try:
+            task = await future
+        finally:
+            del future  # a problem in it holds this frame: it would hold itself
         if task is None or task.owner != owner:
             return None
         return None if task.finished is not None and task.finished <= oldest else task
@@ -106,9 +117,7 @@ class SQLiteStore:
             rows = self._reader.execute(_QUERIES["get_tasks"], {"ids": ids}).fetchall()
             tasks = {row[0]: scripts.read_task(row) for row in rows}
         except Exception as problem:
-            for _, future in asked:
-                if not future.cancelled():
-                    future.set_exception(problem)
+            refuse(asked, problem)
             return
         for id, future in asked:
             if not future.cancelled():
@@ -138,15 +147,17 @@ class SQLiteStore:
     async def write(self, script: Script[_T]) -> _T:
         if self._closed:
             raise StoreClosed
-        future: asyncio.Future[Any] = self._loop.create_future()
-        write = _Write(script, future)
-        self._waiting.put(write)
-        # A caller that goes away does not take back what it asked to be written.
-        result = cast(_T, await future)
+        future: asyncio.Future[_Written] = self._loop.create_future()
+        self._waiting.put(_Write(script, future))
+        try:
+            # A caller that goes away does not take back what it asked to be written.
+            written = await future
+        finally:
+            del future  # a problem in it holds this frame: it would hold itself
         if self._enqueue is not None:
-            for asked in write.enqueued:
+            for asked in written.enqueued:
                 await self._enqueue(*asked)
-        return result
+        return cast(_T, written.result)
 
     def listen(self, topic: str, heard: Callable[[str], None]) -> None:
         self._heard.setdefault(topic, []).append(heard)
@@ -176,6 +187,7 @@ class SQLiteStore:
             self._loop.call_soon_threadsafe(self._answer, group)
             if last:
                 return
+            del first, group  # while it waits for the next, this thread holds nobody's request
 
     def _gather(self, first: _Write) -> tuple[list[_Write], bool]:
         group = [first]
@@ -204,19 +216,22 @@ class SQLiteStore:
             if self._writer.in_transaction:
                 self._writer.execute("rollback")
             for write in group:
-                write.problem = write.problem or problem
+                write.problem = write.problem or own(problem)
 
     def _answer(self, group: list[_Write]) -> None:
         for write in group:
             for told in write.told if write.problem is None else ():
                 for heard in self._heard.get(told.topic, ()):
                     heard(told.what)
-            if write.future.cancelled():
-                continue
-            if write.problem is not None:
-                write.future.set_exception(write.problem)
-            else:
-                write.future.set_result(write.result)
+            write.answer()
+        group.clear()  # frames that a problem holds hold the list too
+
+
+class _Written(NamedTuple):
+    """What became of a script that was carried out and committed."""
+
+    result: Any
+    enqueued: list[Enqueue]
 
 
 class _Write:
@@ -224,7 +239,7 @@ class _Write:
 
     __slots__ = ("enqueued", "future", "problem", "result", "script", "told")
 
-    def __init__(self, script: Script[Any], future: asyncio.Future[Any]) -> None:
+    def __init__(self, script: Script[Any], future: asyncio.Future[_Written]) -> None:
         self.script = script
         self.future = future
         self.enqueued: list[Enqueue] = []
@@ -240,6 +255,20 @@ class _Write:
             self.problem = problem
             connection.execute("rollback to one")
         connection.execute("release one")
+
+    def answer(self) -> None:
+        """Tell who waits, once: a problem that was told is not held here any more.
+
+        It holds the frame of `carry_out`, and with that this write.
+        """
+        future, problem = self.future, self.problem
+        del self.future, self.problem
+        if future.cancelled():
+            return
+        if problem is None:
+            future.set_result(_Written(self.result, self.enqueued))
+        else:
+            future.set_exception(problem)
 
 
 def _step(
