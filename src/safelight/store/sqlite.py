@@ -2,7 +2,8 @@
 
 The rule for whoever edits it: only the writer thread writes, and it answers for a transaction only
 after the commit that it is part of is on disk (WAL with `synchronous=FULL`). While a commit waits
-for the disk further transactions gather, and the next commit carries them all.
+for the disk further transactions gather, and the next commit carries them all. What SQLite cannot
+do just now is told as `StoreUnavailable`, and leaves no transaction open.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import json
 import queue
 import threading
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast
@@ -24,6 +26,7 @@ from safelight.store import (
     SCHEMA_VERSION,
     SchemaTooNew,
     StoreClosed,
+    StoreUnavailable,
     migrations,
     own,
     refuse,
@@ -37,8 +40,25 @@ _T = TypeVar("_T")
 # As many transactions at most share one commit: enough to be fast, few enough to answer soon.
 _LARGEST_GROUP = 256
 _GATHER_SECONDS = 0.001
-# How long to wait for other processes that write.
-_BUSY_SECONDS = 10
+# How long to wait for other processes that write; and how long to hold up the loop for one that
+# keeps readers out, which next to nothing does.
+_BUSY_SECONDS = 10.0
+_HOLD_UP_SECONDS = 0.25
+
+# What is raised where SQLite cannot just now. A file that is damaged, or none of SQLite's, is not
+# among them: waiting mends it not.
+AWAY: tuple[type[apsw.Error], ...] = (
+    apsw.BusyError,  # another process holds the database
+    apsw.LockedError,  # another connection of this one does
+    apsw.ProtocolError,  # others were at its log each time that this one looked
+    apsw.FullError,
+    apsw.IOError,
+    apsw.CantOpenError,  # the folder is gone, or there are too many open files
+    apsw.ReadOnlyError,  # the disk has become so, or another file is in its place
+    apsw.PermissionsError,
+    apsw.NoMemError,
+    apsw.InterruptError,
+)
 
 
 def load_queries() -> dict[str, str]:
@@ -63,6 +83,7 @@ class SQLiteStore:
         enqueue: Callable[[str, str, int], Awaitable[object]] | None = None,
     ) -> None:
         self._path = path
+        self._file = _identity(path)
         self._enqueue = enqueue
         self._heard: dict[str, list[Callable[[str], None]]] = {}
         self._reader = reader
@@ -79,19 +100,27 @@ class SQLiteStore:
 
     @classmethod
     def open(
-        cls, path: Path, enqueue: Callable[[str, str, int], Awaitable[object]] | None = None
+        cls,
+        path: Path,
+        enqueue: Callable[[str, str, int], Awaitable[object]] | None = None,
+        busy: float | None = None,
     ) -> SQLiteStore:
-        """Open the database at `path`, made and migrated where need be. Raises `SchemaTooNew`.
+        """Open the database at `path`, made and migrated where need be.
 
-        `enqueue` is given the tasks to be run (id, engine, priority), once they are written.
+        `enqueue` is given the tasks to be run (id, engine, priority), once they are written; `busy`
+        is how many seconds a write waits for other processes that write. Raises `SchemaTooNew`,
+        `StoreUnavailable`.
         """
-        writer = connect(path)
-        try:
-            migrate(writer)
-            return cls(path, connect(path), writer, enqueue)
-        except BaseException:
-            writer.close()
-            raise
+        with _told_as_unavailable():
+            writer = connect(path, busy)
+            try:
+                migrate(writer)
+                reader = connect(path, busy)
+                reader.set_busy_timeout(int(_HOLD_UP_SECONDS * 1000))
+                return cls(path, reader, writer, enqueue)
+            except BaseException:
+                writer.close()
+                raise
 
     async def get(self, id: str, owner: str, oldest: int) -> Task | None:
         # Each call of SQLite gives up the interpreter lock, which costs more than the query: so
@@ -117,7 +146,7 @@ class SQLiteStore:
             rows = self._reader.execute(_QUERIES["get_tasks"], {"ids": ids}).fetchall()
             tasks = {row[0]: scripts.read_task(row) for row in rows}
         except Exception as problem:
-            refuse(asked, problem)
+            refuse(asked, _as_told(problem))
             return
         for id, future in asked:
             if not future.cancelled():
@@ -126,23 +155,26 @@ class SQLiteStore:
     async def read(self, script: Script[_T]) -> _T:
         if self._closed:
             raise StoreClosed
-        return _step(self._reader, script)
+        with _told_as_unavailable():
+            return _step(self._reader, script)
 
     def version(self) -> int:
         if self._closed:
             raise StoreClosed
         # SQLite's own: it differs after every commit of another connection, in any process.
-        return cast(int, self._reader.pragma("data_version"))
+        with _told_as_unavailable():
+            return cast(int, self._reader.pragma("data_version"))
 
     async def read_aside(self, script: Script[_T]) -> _T:
         def run() -> _T:
-            connection = connect(self._path)
+            connection = connect(self._path, create=False)
             try:
                 return _step(connection, script)
             finally:
                 connection.close()
 
-        return await asyncio.to_thread(run)
+        with _told_as_unavailable():
+            return await asyncio.to_thread(run)
 
     async def write(self, script: Script[_T]) -> _T:
         if self._closed:
@@ -207,16 +239,31 @@ class SQLiteStore:
 
     def _write_group(self, group: list[_Write]) -> None:
         """One commit for all; a transaction that fails is undone alone."""
+        committing = False
         try:
-            self._writer.execute("begin immediate")
+            self._begin()
             for write in group:
                 write.carry_out(self._writer)
+            committing = True
             self._writer.execute("commit")
         except Exception as problem:
-            if self._writer.in_transaction:
-                self._writer.execute("rollback")
+            # A commit that SQLite has ended itself may have reached the disk before it failed.
+            unclear = committing and not self._writer.in_transaction
+            with suppress(apsw.Error):  # the next group tries it again
+                self._roll_back()
             for write in group:
-                write.problem = write.problem or own(problem)
+                write.problem = write.problem or _as_told(problem, unclear)
+
+    def _begin(self) -> None:
+        self._roll_back()  # what could not be after the last one
+        if _identity(self._path) != self._file:
+            # What is written into a file that was removed is lost with the process.
+            raise apsw.CantOpenError("the file was removed, or another is in its place")
+        self._writer.execute("begin immediate")
+
+    def _roll_back(self) -> None:
+        if self._writer.in_transaction:
+            self._writer.execute("rollback")
 
     def _answer(self, group: list[_Write]) -> None:
         for write in group:
@@ -251,6 +298,8 @@ class _Write:
         connection.execute("savepoint one")
         try:
             self.result = _step(connection, self.script, self.enqueued, self.told)
+        except AWAY:
+            raise  # SQLite may have undone what the others did too
         except Exception as problem:
             self.problem = problem
             connection.execute("rollback to one")
@@ -302,29 +351,60 @@ def _must(written: list[_T] | None) -> list[_T]:
 # -------------------------------------------------------------------------------------- connection
 
 
-def connect(path: Path) -> apsw.Connection:
-    """A connection that is durable to power loss and waits a while for other processes."""
-    connection = apsw.Connection(str(path))
-    connection.set_busy_timeout(_BUSY_SECONDS * 1000)
-    _switch_to_wal(connection)
-    for pragma in ("synchronous = full", "foreign_keys = on"):
-        connection.execute(f"pragma {pragma}").fetchall()
+def connect(path: Path, busy: float | None = None, create: bool = True) -> apsw.Connection:
+    """A connection that is durable to power loss and waits `busy` seconds for other processes."""
+    seconds = _BUSY_SECONDS if busy is None else busy
+    flags = apsw.SQLITE_OPEN_READWRITE | (apsw.SQLITE_OPEN_CREATE if create else 0)
+    connection = apsw.Connection(str(path), flags=flags)
+    try:
+        connection.set_busy_timeout(int(seconds * 1000))
+        _switch_to_wal(connection, seconds)
+        for pragma in ("synchronous = full", "foreign_keys = on"):
+            connection.execute(f"pragma {pragma}").fetchall()
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
-def _switch_to_wal(connection: apsw.Connection) -> None:
+def _switch_to_wal(connection: apsw.Connection, seconds: float) -> None:
     # SQLite waits for nobody here: where another process makes the same database at this moment,
     # it says at once that it is busy.
-    until = time.monotonic() + _BUSY_SECONDS
+    until = time.monotonic() + seconds
     while True:
         try:
             connection.execute("pragma journal_mode = wal").fetchall()
             return
         except apsw.BusyError:
             if time.monotonic() > until:
-                connection.close()
                 raise
             time.sleep(0.02)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What tells a file from another at the same path; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+@contextmanager
+def _told_as_unavailable() -> Iterator[None]:
+    try:
+        yield
+    except AWAY as problem:
+        raise _as_told(problem) from problem
+
+
+def _as_told(problem: Exception, unclear: bool = False) -> Exception:
+    """A problem as one who asked is told of it: an exception of his own."""
+    if not isinstance(problem, AWAY):
+        return own(problem)
+    told = StoreUnavailable(f"SQLite cannot just now: {problem}", unclear)
+    told.__cause__ = problem
+    return told
 
 
 def migrate(connection: apsw.Connection) -> None:
@@ -340,5 +420,6 @@ def migrate(connection: apsw.Connection) -> None:
         connection.execute(f"pragma user_version = {SCHEMA_VERSION}")
         connection.execute("commit")
     except BaseException:
-        connection.execute("rollback")
+        if connection.in_transaction:  # a disk that is full has ended it already
+            connection.execute("rollback")
         raise
