@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ from safelight.secrets import Vault
 from safelight.service import folder_of
 from safelight.store import StoreUnavailable, scripts
 from safelight.store.scripts import Query, Script
-from safelight.store.sqlite import SQLiteStore
+from safelight.store.sqlite import SQLiteStore, connect
 from safelight.task import FailureCode, Role, Source, Status, Task, new_id
 from safelight.worker import Worker
 
@@ -1062,6 +1063,81 @@ async def test_lines_of_the_engine_are_kept_and_cut(parts: Parts) -> None:
     rows = await parts.store.read(scripts.events(ID))
     notes = [row.note for row in rows if row.what == "log"]
     assert notes == ["loading", "x" * 2000]
+
+
+@contextmanager
+def held_by_another(parts: Parts) -> Iterator[None]:
+    """Somebody else writes in the database, and does not come to an end."""
+    other = connect(parts.scratch.parent / "db")
+    other.execute("begin immediate")
+    try:
+        yield
+    finally:
+        other.close()
+
+
+@pytest.fixture
+async def hasty(parts: Parts, tmp_path: Path) -> AsyncIterator[Parts]:
+    """Parts whose store does not wait long for others."""
+    await parts.store.close()
+    parts.store = SQLiteStore.open(tmp_path / "db", busy=0.05)
+    yield parts
+    await parts.store.close()
+
+
+@pytest.mark.parametrize("notes", ["progress", "lines"])
+async def test_what_cannot_be_noted_neither_ends_a_task_nor_holds_it_up(
+    parts: Parts, notes: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("safelight.worker._PROGRESS_SECONDS", 0)
+    took: list[float] = []
+
+    async def play(job: Job) -> AsyncIterator[Event]:
+        began = time.monotonic()
+        with held_by_another(parts):
+            for n in range(50):
+                yield Progress(percent=n) if notes == "progress" else Log(text=f"line {n}")
+            took.append(time.monotonic() - began)
+        yield write_picture(job)
+
+    ended = await parts.run(play, time_limit=600)
+
+    assert ended.status is Status.SUCCEEDED
+    assert took[0] < 9  # three for the first note, and next to nothing for the others
+
+
+async def test_a_note_after_those_that_were_dropped_is_written(
+    hasty: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("safelight.worker._PROGRESS_SECONDS", 0)
+    monkeypatch.setattr("safelight.worker._QUIET_SECONDS", 0)
+    seen: list[int | None] = []
+
+    async def play(job: Job) -> AsyncIterator[Event]:
+        with held_by_another(hasty):
+            yield Progress(percent=10)
+            seen.append((await hasty.task()).progress)
+        yield Progress(percent=20)
+        seen.append((await hasty.task()).progress)
+        yield write_picture(job)
+
+    assert (await hasty.run(play)).status is Status.SUCCEEDED
+    assert seen == [None, 20]
+
+
+async def test_what_must_be_written_waits_for_a_database_that_is_held(
+    hasty: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("safelight.worker._PAUSES", (0.01, 0.2))
+
+    async def play(job: Job) -> AsyncIterator[Event]:
+        yield write_picture(job)
+        held = held_by_another(hasty)
+        held.__enter__()
+        asyncio.get_running_loop().call_later(1.5, held.__exit__, None, None, None)
+
+    # Longer than a problem is waited for that is none of a database that is away.
+    assert (await hasty.run(play)).status is Status.SUCCEEDED
 
 
 # ------------------------------------------------------------------------------------- trouble

@@ -54,6 +54,9 @@ _T = TypeVar("_T")
 # Progress is for people: more than two writes a second is nobody's gain.
 _PROGRESS_SECONDS = 0.5
 _PREVIEW_SECONDS = 1.0
+# How long an engine is held up for a note, and how long nothing is noted after one that was not
+# written by then: no engine waits for a database that is away because of what nobody needs.
+_NOTE_SECONDS, _QUIET_SECONDS = 3.0, 10.0
 # How long to wait before a write is tried again that the database refused.
 _PAUSES = (0.2, 1.0, 5.0, 15.0)
 _MOST_LOG_LINE = 2000  # characters of a line that are kept
@@ -108,6 +111,7 @@ class Worker:
         self._running: dict[str, asyncio.Task[None]] = {}
         self._elsewhere: set[str] = set()  # those whose engines only wait here
         self._releasing = False
+        self._quiet_until = 0.0
 
     # -------------------------------------------------------------------------- from outside
 
@@ -470,13 +474,24 @@ class Worker:
         if not held:
             raise Lost
 
+    async def _note(self, script: Script[_T]) -> _T | None:
+        """Write what need not be written; None where it was not, or not soon."""
+        if time.monotonic() < self._quiet_until:
+            return None
+        try:
+            async with asyncio.timeout(_NOTE_SECONDS):
+                return await self._store.write(script)
+        except StoreClosed:
+            raise
+        except Exception as problem:
+            self._quiet_until = time.monotonic() + _QUIET_SECONDS
+            _log.warning("not_noted", seconds=_QUIET_SECONDS, problem=repr(problem)[:300])
+            return None
+
     async def note_progress(self, task: Task, percent: int) -> None:
-        """Write how far the task is. Raises `Lost`."""
-        self._mine(
-            await self._write(
-                lambda: scripts.progress(task.id, task.attempt, percent, self._clock())
-            )
-        )
+        """Write how far the task is, if that can be done just now. Raises `Lost`."""
+        note = scripts.progress(task.id, task.attempt, percent, self._clock())
+        self._mine(await self._note(note) is not False)
 
     async def note_start(self, task: Task) -> None:
         """Write that a task which waited is being made."""
@@ -498,10 +513,8 @@ class Worker:
         return await self._write(lambda: scripts.remember(task.id, task.attempt, memory))
 
     async def note_line(self, task: Task, line: str) -> None:
-        """Write a line of the engine's log."""
-        await self._write(
-            lambda: scripts.log(task.id, task.attempt, line[:_MOST_LOG_LINE], self._clock())
-        )
+        """Write a line of the engine's log, if that can be done just now."""
+        await self._note(scripts.log(task.id, task.attempt, line[:_MOST_LOG_LINE], self._clock()))
 
 
 class _Notes:
