@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -15,7 +16,8 @@ import tempfile
 import time
 import uuid
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -92,6 +94,25 @@ class PostgresServer:
         """Stop the server and start it again."""
         self.stop(how)
         self.start()
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Meanwhile no process of the server does anything: connections stay, and nothing answers.
+
+        So it is with a machine that was cut off.
+        """
+        first = int((self._folder / "data" / "postmaster.pid").read_text().split()[0])
+        tasks = Path(f"/proc/{first}/task/{first}/children")
+        os.kill(first, signal.SIGSTOP)
+        stopped = [first, *map(int, tasks.read_text().split())]
+        try:
+            for pid in stopped[1:]:
+                os.kill(pid, signal.SIGSTOP)
+            yield
+        finally:
+            for pid in stopped:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
 
     def _ctl(self, *arguments: str) -> None:
         self._pgexec(

@@ -70,7 +70,14 @@ class Parts:
     public_url: str | None = None
     secret: Callable[[str], Awaitable[str]] | None = None
 
-    def worker(self, name: str = "w1", *, time_limit: float = 10, most_deaths: int = 3) -> Worker:
+    def worker(
+        self,
+        name: str = "w1",
+        *,
+        time_limit: float = 10,
+        most_deaths: int = 3,
+        patience: float = 600,
+    ) -> Worker:
         return Worker(
             name,
             self.store,
@@ -82,6 +89,7 @@ class Parts:
             time_limit=time_limit,
             most_deaths=most_deaths,
             max_pixels=1_000_000,
+            patience=patience,
             secret=self.secret,
             public_url=self.public_url,
             observe=lambda engine, seconds: self.observed.append((engine, seconds)),
@@ -150,6 +158,26 @@ class Held:
 @pytest.fixture
 async def held() -> Held:
     return Held()
+
+
+@contextmanager
+def held_by_another(parts: Parts) -> Iterator[None]:
+    """Somebody else writes in the database, and does not come to an end."""
+    other = connect(parts.scratch.parent / "db")
+    other.execute("begin immediate")
+    try:
+        yield
+    finally:
+        other.close()
+
+
+@pytest.fixture
+async def hasty(parts: Parts, tmp_path: Path) -> AsyncIterator[Parts]:
+    """Parts whose store does not wait long for others."""
+    await parts.store.close()
+    parts.store = SQLiteStore.open(tmp_path / "db", busy=0.05)
+    yield parts
+    await parts.store.close()
 
 
 # ------------------------------------------------------------------------------------- success
@@ -517,6 +545,46 @@ async def test_a_claim_that_is_on_its_way_is_given_back_too(parts: Parts) -> Non
     assert parts.engine.jobs == []
     await parts.worker("w2").run(ID)
     assert (await parts.task()).deaths == 0
+
+
+async def test_what_is_being_given_back_is_not_disturbed(sending: Parts) -> None:
+    """Those elsewhere are given back at once, all others after the grace: nobody is told twice."""
+    gate = threading.Event()
+
+    def hold() -> Script[None]:
+        yield Query("list_keys", {})
+        gate.wait(10)
+
+    worker, play = sending.worker("w1"), Elsewhere()
+    run = await send(sending, play, worker)
+    holding = asyncio.create_task(sending.store.write(hold()))
+    await asyncio.sleep(0)
+    releasing = [asyncio.create_task(worker.release(elsewhere=True))]
+    await until(lambda: play.ended == [False, False])  # the engine is closed: now it is written
+    await asyncio.sleep(0.05)
+    releasing += [asyncio.create_task(worker.release(elsewhere)) for elsewhere in (False, True)]
+    worker.stop(ID)  # and what an owner wants of it at this moment does no harm
+    await asyncio.sleep(0.05)
+    assert not any(one.done() for one in (run, *releasing))
+    gate.set()
+    await asyncio.gather(holding, run, *releasing)
+
+    again = await sending.store.write(scripts.claim(ID, "w2", NOW))
+    assert again is not None
+    assert again.deaths == 0
+
+
+async def test_what_cannot_be_given_back_is_left_to_others(
+    hasty: Parts, held: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("safelight.worker._PAUSES", (0.01, 0.01))
+    worker = hasty.worker("w1", patience=0.2)
+    run = await start(hasty, held, worker)
+    with held_by_another(hasty):
+        await worker.release()
+
+    assert await run is False  # the queue is to hand it out again
+    assert not worker.runs(ID)
 
 
 async def test_nothing_to_release_is_released(parts: Parts) -> None:
@@ -1063,26 +1131,6 @@ async def test_lines_of_the_engine_are_kept_and_cut(parts: Parts) -> None:
     rows = await parts.store.read(scripts.events(ID))
     notes = [row.note for row in rows if row.what == "log"]
     assert notes == ["loading", "x" * 2000]
-
-
-@contextmanager
-def held_by_another(parts: Parts) -> Iterator[None]:
-    """Somebody else writes in the database, and does not come to an end."""
-    other = connect(parts.scratch.parent / "db")
-    other.execute("begin immediate")
-    try:
-        yield
-    finally:
-        other.close()
-
-
-@pytest.fixture
-async def hasty(parts: Parts, tmp_path: Path) -> AsyncIterator[Parts]:
-    """Parts whose store does not wait long for others."""
-    await parts.store.close()
-    parts.store = SQLiteStore.open(tmp_path / "db", busy=0.05)
-    yield parts
-    await parts.store.close()
 
 
 @pytest.mark.parametrize("notes", ["progress", "lines"])

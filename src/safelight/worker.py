@@ -111,6 +111,7 @@ class Worker:
         self._running: dict[str, asyncio.Task[None]] = {}
         self._elsewhere: set[str] = set()  # those whose engines only wait here
         self._releasing = False
+        self._released: set[str] = set()  # those whose runs were told to give them back
         self._quiet_until = 0.0
 
     # -------------------------------------------------------------------------- from outside
@@ -137,13 +138,22 @@ class Worker:
             del self._running[task_id]
             self._ended.discard(task_id)
             self._elsewhere.discard(task_id)
-            if not run.cancelled() and (problem := run.exception()) is not None:
+            self._released.discard(task_id)
+            problem = None if run.cancelled() else run.exception()
+            if isinstance(problem, StoreClosed):
+                _log.warning("store_closed", task=task_id)
+            elif problem is not None:
                 _log.error("run_failed", task=task_id, exc_info=problem)
-        return not (run.cancelled() and self._releasing)
+        return not (self._releasing and (run.cancelled() or problem is not None))
 
     def runs(self, task_id: str) -> bool:
         """Whether the task is being run here."""
         return task_id in self._running
+
+    @property
+    def running(self) -> int:
+        """How many tasks are being run here."""
+        return len(self._running)
 
     def stop(self, task_id: str) -> None:
         """Stop the run of a task that has been ended, or is gone."""
@@ -162,12 +172,14 @@ class Worker:
         """Stop all runs and give their tasks back, to be run again.
 
         Or those alone whose tasks are done `elsewhere`: they lose nothing by it, and need no grace.
+        A run is told once, however often this is called: it would leave off giving its task back.
         """
         self._releasing = True
-        ids = self._elsewhere if elsewhere else self._running
+        ids = set(self._elsewhere if elsewhere else self._running)
         runs = [self._running[id] for id in ids]
-        for run in runs:
-            run.cancel()
+        for id in ids - self._released:
+            self._released.add(id)
+            self._running[id].cancel()
         if runs:
             await asyncio.wait(runs)
 
@@ -187,15 +199,13 @@ class Worker:
         except Failed as problem:
             await self._fail(task, problem.failure)
         except asyncio.CancelledError:
-            if self._releasing:
-                await self._release(task)
-            await self._forget(task)
+            await see_through(self._leave(task))
             raise
         except MemoryError:
             sentence = "There was not enough memory for the task"
             await self._fail(task, Failure(code=FailureCode.OUT_OF_MEMORY, message=sentence))
         except StoreClosed:
-            log.warning("store_closed")
+            raise
         except Exception:
             log.exception("engine_broke")
             sentence = f"The server made a mistake (task {task.id}, attempt {task.attempt})"
@@ -205,28 +215,39 @@ class Worker:
 
     async def _claim(self, task_id: str, waits: bool) -> Task | None:
         tries = itertools.count()
-        claim = asyncio.ensure_future(
+        # Told to stop meanwhile, it is written all the same, and looked at: left so, it would look
+        # as if this worker had died of it.
+        claimed = await see_through(
             self._write(
                 lambda: scripts.claim(
                     task_id, self.name, self._clock(), again=next(tries) > 0, waits=waits
                 )
             )
         )
+        task = claimed.value
+        if claimed.cancelled:
+            if task is not None:
+                await see_through(self._leave(task))
+            raise asyncio.CancelledError
+        return task
+
+    async def _leave(self, task: Task) -> None:
+        """Give back the task of a run that was cancelled, where this worker is to stop."""
         try:
-            return await asyncio.shield(claim)
-        except asyncio.CancelledError:
-            # It is written all the same: left so, it would look as if this worker had died of it.
-            if (task := await claim) is not None and self._releasing:
+            if self._releasing:
                 await self._release(task)
-            raise
+            await self._forget(task)
+        except Exception as problem:  # others find it by its silence
+            _log.warning("not_given_back", task=task.id, problem=repr(problem)[:300])
 
     async def _release(self, task: Task) -> None:
         await self._write(lambda: scripts.release(task.id, task.attempt, self._clock()))
 
     async def _forget(self, task: Task) -> None:
         """Remove the files that this run has kept of a task that was deleted meanwhile."""
-        if await self._store.read(scripts.get_any(task.id)) is None:
-            await self._blobs.remove(folder_of(task.id))
+        with suppress(StoreUnavailable, StoreClosed, BlobError):  # housekeeping sees to it
+            if await self._store.read(scripts.get_any(task.id)) is None:
+                await self._blobs.remove(folder_of(task.id))
 
     async def _carry_out(self, task: Task, folder: Path) -> None:
         place = self._find_place(task)

@@ -11,6 +11,7 @@ import secrets
 import signal
 import socket
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -63,8 +64,11 @@ from safelight.worker import Worker
 _log = structlog.get_logger("safelight.server")
 
 _DEFAULT_RATE = "tencent.DescribeImageTaskDetail"  # set, also where tencent is not served
-# HTTP answers, and its last ones are sent, before the loop under it goes.
-_HTTP_STOP_SECONDS = 5
+# After the grace: how long tasks are given back, while a database that is away may return; and how
+# long all that is left may take then. HTTP answers, and its last ones are sent, before the loop
+# under it goes.
+_GIVING_BACK_SECONDS, _CLOSING_SECONDS = 10.0, 5.0
+_HTTP_STOP_SECONDS = 3.0
 _READY_SECONDS = 5
 _COUNTED_SECONDS = 5.0  # that `/metrics` tells the same counts of tasks
 
@@ -222,18 +226,24 @@ class App:
             self._running.append(self._working)
 
     async def drain(self) -> None:
-        """Claim nothing more, give what runs its grace, and give back the rest."""
+        """Claim nothing more, give what runs its grace, and give back the rest.
+
+        What cannot be given back within ten seconds after the grace is left as it is, as by a
+        process that died: others notice its silence, or the next start does.
+        """
         self.draining = True
         self.queue.stop()
+        until = asyncio.get_running_loop().time() + self.settings.grace + _GIVING_BACK_SECONDS
         if self._working is not None:
-            given_back = asyncio.create_task(self.worker.release(elsewhere=True))
+            elsewhere = asyncio.create_task(self.worker.release(elsewhere=True))
             await asyncio.wait([self._working], timeout=self.settings.grace)
-            await self.worker.release()
-            await asyncio.wait([self._working, given_back])
+            rest = asyncio.create_task(self.worker.release())
+            await _wait_until(until, self._working, elsewhere, rest)
+        if self.worker.running:
+            _log.warning("not_given_back", tasks=self.worker.running)
         for task in self._running:
             task.cancel()
-        if self._running:
-            await asyncio.wait(self._running)
+        await _wait_until(until + 1, *self._running)
         self._running, self._working = [], None
 
     def _look(self) -> None:
@@ -305,6 +315,12 @@ class App:
             self.metrics.write(counts),
             media_type="text/plain; version=0.0.4",
         )
+
+
+async def _wait_until(until: float, *tasks: asyncio.Task[None]) -> None:
+    """Wait for tasks to end, up to a time of the loop."""
+    if tasks:
+        await asyncio.wait(tasks, timeout=until - asyncio.get_running_loop().time())
 
 
 async def _unavailable(request: Request, problem: Exception) -> Response:
@@ -514,6 +530,7 @@ async def _run(
     for task in waiting[:2]:
         task.cancel()
     _log.info("draining", seconds=settings.grace)
+    _leave_in(settings.grace + _GIVING_BACK_SECONDS + _CLOSING_SECONDS)
     await app.drain()
     if http is not None:
         http.stop()  # type: ignore[no-untyped-call]
@@ -522,6 +539,23 @@ async def _run(
     _log.info("stopped")
     if not stopped.is_set():
         raise Broken("the server stopped by itself; its log says why")
+
+
+def _leave_in(seconds: float) -> None:
+    """End this process by then, whatever still holds it up.
+
+    It ends as by a kill, which loses nothing: neither a disk nor a service that does not answer
+    may keep a process that was told to stop.
+    """
+
+    def leave() -> None:
+        _log.error("left_unfinished", seconds=seconds)
+        sys.stderr.flush()
+        os._exit(1)
+
+    timer = threading.Timer(seconds, leave)
+    timer.daemon = True
+    timer.start()
 
 
 def _http(asgi: ASGIApp, settings: Settings) -> Server:
