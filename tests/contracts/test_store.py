@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import time
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from itertools import pairwise
@@ -350,7 +351,8 @@ async def test_a_read_that_is_refused_holds_nothing_of_who_asked(store: Store) -
         refused(lambda: store.read_aside(scripts.get_any(ID))),
     )
 
-    assert [body() for body in (alone, *several)] == [None] * 8
+    # A thread that has read aside lets go a moment after it was heard.
+    await until(lambda: [body() for body in (alone, *several)] == [None] * 8)
 
 
 async def spoil(store: Store) -> None:
@@ -606,6 +608,23 @@ async def test_turns_that_nobody_took_are_gone(store: Store) -> None:
 
     assert await store.write(scripts.take_turns("kie", AT + 1000, 100)) == AT + 1000
     assert await store.write(scripts.take_turns("kie", AT + 1050, 100)) == AT + 1100
+
+
+async def test_turns_in_a_far_future_are_nobodys(store: Store) -> None:
+    hour, most = 3_600_000_000, 50_000_000
+    await store.write(scripts.take_turns("kie", AT + hour, 100, most))
+
+    taken = [await store.write(scripts.take_turns("kie", AT, 100, most)) for _ in range(2)]
+
+    assert taken == [AT, AT + 100]
+
+
+async def test_turns_that_are_not_so_far_ahead_are_others(store: Store) -> None:
+    await store.write(scripts.take_turns("kie", AT, 400, 500))
+
+    taken = [await store.write(scripts.take_turns("kie", AT, 100, 500)) for _ in range(2)]
+
+    assert taken == [AT + 400, AT + 500]
 
 
 async def test_services_have_their_own_turns(store: Store) -> None:
@@ -1177,6 +1196,33 @@ async def test_a_first_key_is_not_made_beside_another(store: Store) -> None:
     assert not await store.write(scripts.add_first_key("K2", "first", "two", "2", NOW))
 
 
+# --------------------------------------------------------------------------------------- clocks
+
+
+async def test_the_time_is_that_of_all_processes(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = time.time_ns
+    monkeypatch.setattr("time.time_ns", lambda: right() + 86_400 * 10**9)
+
+    ahead = await store.now() / 1e6 - right() / 1e9
+
+    # Of one machine there is one clock, right or wrong; of several the database's is.
+    assert abs(ahead - (0 if isinstance(store, PostgresStore) else 86_400)) < 5
+
+
+async def test_a_task_that_a_clock_in_the_past_has_ended_is_kept_all_its_time(
+    store: Store,
+) -> None:
+    await add(store, task())
+    attempt = await bring_to(store, Status.RUNNING)
+
+    assert await store.write(scripts.fail(ID, attempt, FAILURE, NOW - 10**9))
+
+    assert (await get(store)).finished == NOW
+    assert await store.read(scripts.expired(NOW - 1, 10)) == ()
+
+
 # -------------------------------------------------------------------------------------- chores
 
 
@@ -1196,6 +1242,25 @@ async def test_a_chore_is_another_than_the_others(store: Store) -> None:
 
     assert await store.read(scripts.last_done("sweep")) == NOW
     assert await store.read(scripts.last_done("recover")) == 0
+
+
+async def test_a_chore_that_was_done_in_the_future_is_due(store: Store) -> None:
+    """A process whose clock was a day ahead for a moment has not done the work of that day."""
+    hour, day = 3_600_000, 86_400_000
+    assert await store.write(scripts.claim_chore("sweep", NOW + day, hour))
+
+    taken = [
+        await store.write(scripts.claim_chore("sweep", NOW + after, hour))
+        for after in (0, 1, hour - 1, hour)
+    ]
+
+    assert taken == [True, False, False, True]
+
+
+async def test_a_chore_that_was_done_a_little_ahead_is_done(store: Store) -> None:
+    assert await store.write(scripts.claim_chore("sweep", NOW + 90, 100))
+
+    assert not await store.write(scripts.claim_chore("sweep", NOW, 100))
 
 
 async def test_of_many_at_once_one_takes_a_chore(store: Store) -> None:

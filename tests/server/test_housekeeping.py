@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
@@ -11,17 +12,20 @@ import pytest
 import structlog
 from msgspec.structs import replace
 
-from backends import SEEN_SECONDS, Bucket, S3Server
+from backends import SEEN_SECONDS, Bucket, PostgresServer, S3Server
 from doubles import NOW, Player, Serving, StartApp, models_of, picture, task, until, upload
+from safelight.blobs import Blobs
 from safelight.config import ModelRule
 from safelight.engines import Event, Job, Progress
 from safelight.models import ModelMap
+from safelight.postgres import Database
 from safelight.queue import Lane
 from safelight.queue.memory import MemoryQueue
 from safelight.server.housekeeping import Housekeeping
-from safelight.server.recovery import MemoryRecovery
+from safelight.server.recovery import MemoryRecovery, PostgresRecovery
 from safelight.service import folder_of
 from safelight.store import scripts
+from safelight.store.postgres import PostgresStore
 from safelight.task import Delete, FailureCode, Status, Submit, Task, new_id
 
 IDS = [new_id(NOW + n, bytes(6)) for n in range(6)]
@@ -370,11 +374,11 @@ async def test_a_source_that_was_swept_is_told_to_who_uses_it(serving: Serving) 
 # ------------------------------------------------------------------------------------- orphans
 
 
-async def test_files_without_a_task_are_removed_when_they_are_an_hour_old(idle: Serving) -> None:
-    hour = 3_600_000
+async def test_files_without_a_task_are_removed_when_they_are_a_day_old(idle: Serving) -> None:
+    day = 86_400_000
     app, house = idle.app, keeper(idle)
-    young = new_id(NOW - hour + 1, bytes(6))
-    orphan, kept = new_id(NOW - hour - 2, bytes(6)), new_id(NOW - hour - 1, bytes(6))
+    young = new_id(NOW - day + 1, bytes(6))
+    orphan, kept = new_id(NOW - day - 2, bytes(6)), new_id(NOW - day - 1, bytes(6))
     for id in (young, orphan, kept):
         await app.blobs.put(f"{folder_of(id)}source-0", b"x")
     await add(idle, kept)
@@ -382,9 +386,35 @@ async def test_files_without_a_task_are_removed_when_they_are_an_hour_old(idle: 
     assert await house.sweep_orphans(NOW) == 1
 
     assert await folders(idle) == sorted([young, kept])
-    assert await house.sweep_orphans(NOW + hour, NOW - hour + 2) == 0  # it is older than that
-    assert await house.sweep_orphans(NOW + hour, NOW - hour + 1) == 1
+    assert await house.sweep_orphans(NOW + day, NOW - day + 2) == 0  # it is older than that
+    assert await house.sweep_orphans(NOW + day, NOW - day + 1) == 1
     assert await folders(idle) == [kept]
+
+
+@pytest.mark.parametrize("hours", [1, -1, 30])
+async def test_a_clock_that_is_wrong_removes_no_sources_of_what_is_being_accepted(
+    postgres: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    """Whether it is that of the process that sweeps, or of the one that accepts."""
+    store = await PostgresStore.open(await Database.open(await postgres.create_soon()))
+    blobs, right = Blobs.local(tmp_path), time.time_ns
+    accepting, sweeping = (0, hours) if hours > 0 else (hours, 0)
+    id = new_id(right() // 10**6 + accepting * 3_600_000 - 60_000, bytes(6))
+    await blobs.put(f"{folder_of(id)}source-0", b"x")
+    recovery = PostgresRecovery(store, store.database, models_of(Player()), 60)
+    house = Housekeeping(store, blobs, recovery, RETENTION, every=0.01)
+    monkeypatch.setattr("time.time_ns", lambda: right() + sweeping * 3600 * 10**9)
+
+    keeping = asyncio.create_task(house.run())
+    async with asyncio.timeout(10):
+        while not await store.read(scripts.last_done("all orphans")):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.1)  # for the sweep that follows
+    keeping.cancel()
+    await asyncio.wait([keeping])
+    await store.close()
+
+    assert [name async for name in blobs.folders("tasks/", "0", "g")] == [id]
 
 
 async def folders(serving: Serving) -> list[str]:
@@ -411,16 +441,17 @@ async def test_a_chore_is_one_houses_while_it_is_done_often_enough(
     monkeypatch.setattr(Housekeeping, "sweep_orphans", sweep_orphans)
     houses = [keeper(idle) for _ in range(3)]
     day, hour = 86_400_000, 3_600_000
+    again = 2 * day
 
     for now in (NOW, NOW + 1, NOW + 2 * hour, NOW + 8 * day):
         await asyncio.gather(*(house._do_chores(now) for house in houses))
 
-    # What was looked at on the day before is looked at once more: who did may have died of it.
+    # Some of what was looked at before is looked at once more: who did may have died of it.
     assert sorted(done) == [
         (NOW, -1),
         (NOW, 0),
         (NOW + 2 * hour, -1),
-        (NOW + 2 * hour, NOW - day),
+        (NOW + 2 * hour, NOW - again),
         (NOW + 8 * day, -1),
         (NOW + 8 * day, 0),  # and once a week all that there is
     ]

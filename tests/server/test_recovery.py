@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 
@@ -64,6 +65,20 @@ async def age(store: PostgresStore) -> None:
         "update pgqueuer set heartbeat = now() - interval '1 hour' "
         "where status = 'queued' returning 1"
     )
+
+
+async def test_a_clock_that_was_ahead_for_a_moment_stops_no_chores(
+    store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = time.time_ns
+    with monkeypatch.context() as wrong:
+        wrong.setattr("time.time_ns", lambda: right() + 86_400 * 10**9)
+        assert await recovery(store, every=0.001).recover() == 0
+    await add(store, *IDS)
+    await lose(store, *IDS)
+
+    await asyncio.sleep(0.01)  # until it is due again
+    assert await recovery(store, every=0.001).recover() == len(IDS)
 
 
 async def lose(store: PostgresStore, *ids: str) -> None:

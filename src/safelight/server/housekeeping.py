@@ -16,7 +16,7 @@ import structlog
 
 from safelight.blobs import BlobError, Blobs
 from safelight.server.recovery import Recovery
-from safelight.service import TASKS, folder_of, now_millis
+from safelight.service import TASKS, folder_of
 from safelight.store import Store, StoreUnavailable, scripts
 from safelight.store.scripts import FIRST_ENDED, Ended
 from safelight.task import new_id
@@ -26,10 +26,11 @@ _log = structlog.get_logger("safelight.housekeeping")
 _PAUSE_SECONDS = 1.0
 _BATCH = 500
 _ORPHANS_SECONDS, _ALL_ORPHANS_SECONDS = 3600, 7 * 86_400
-_AGAIN = 86_400_000
 _NEARLY = 0.7  # of a chore's time: whoever wakes a little early does it
-# A request that is being accepted keeps its sources a moment before its task is there.
-_ACCEPTING = 3_600_000
+# A request that is being accepted keeps its sources a moment before its task is there; its id says
+# when that was by the clock of its own machine, which may be wrong by a time zone.
+_ACCEPTING = 86_400_000
+_AGAIN = 2 * _ACCEPTING  # how much of what was looked at before is looked at once more
 # How long one sweep may take over what it cannot remove: a bucket that is away tells so slowly.
 _FAILING_SECONDS = 30.0
 
@@ -65,7 +66,7 @@ class Housekeeping:
                     await self._recovery.wanting.wait()
             try:
                 await self.recover()
-                await self._do_chores(now_millis())
+                await self._do_chores(await self._store.now() // 1000)
             except StoreUnavailable as problem:
                 _log.warning("housekeeping_waits", problem=str(problem))
                 await asyncio.sleep(_PAUSE_SECONDS)
@@ -81,7 +82,8 @@ class Housekeeping:
             # Some of what was looked at before once more: who looked may have died of it. Now and
             # then all: the row of an old task may be deleted while its files cannot be.
             everything = await self._take("all orphans", now, _ALL_ORPHANS_SECONDS)
-            await self.sweep_orphans(now, 0 if everything else max(0, since - _AGAIN))
+            since = max(0, min(since, now) - _AGAIN)
+            await self.sweep_orphans(now, 0 if everything else since)
 
     async def _take(self, chore: str, now: int, seconds: float) -> bool:
         return await self._store.write(
@@ -124,7 +126,7 @@ class Housekeeping:
         """Remove files whose task was never accepted, or is gone; returns of how many tasks.
 
         A crash can leave them: between an upload and its task, or between a task and its files.
-        Looked at are the tasks that are older than an hour, from `since` on: their ids say when.
+        Looked at are the tasks that are older than a day, from `since` on: their ids say when.
         """
         first, last = (new_id(max(0, millis), bytes(6)) for millis in (since, now - _ACCEPTING))
         count, stuck = 0, _Stuck()

@@ -12,7 +12,6 @@ from safelight.models import ModelMap
 from safelight.postgres import Database, DatabaseGone
 from safelight.queue.memory import MemoryQueue
 from safelight.queue.postgres import misplaced, move, sweep_log, unqueued
-from safelight.service import now_millis
 from safelight.store import Store, StoreUnavailable, scripts
 from safelight.task import Failure, FailureCode, Submit
 from safelight.worker import Worker
@@ -102,7 +101,8 @@ class PostgresRecovery:
         self.wanting = asyncio.Event()
 
     async def recover(self) -> int:
-        if not await self._store.write(scripts.claim_chore("recover", now_millis(), self._every)):
+        now = await self._store.now() // 1000
+        if not await self._store.write(scripts.claim_chore("recover", now, self._every)):
             return 0
         try:
             return await self._recover()
@@ -134,8 +134,9 @@ class PostgresRecovery:
         try:
             return self._models.find(task.submit).engine.name
         except UnknownModel as fault:  # it was known when the task was accepted
-            if (task.updated or 0) > now_millis() - _GRACE_SECONDS * 1000:
+            now = await self._store.now() // 1000
+            if (task.updated or 0) > now - _GRACE_SECONDS * 1000:
                 return None
             failure = Failure(code=FailureCode.INVALID_INPUT, message=fault.message)
-            await self._store.write(scripts.fail(id, task.attempt, failure, now_millis()))
+            await self._store.write(scripts.fail(id, task.attempt, failure, now))
             return None

@@ -77,6 +77,12 @@ class Store(Protocol):
     def version(self) -> int | None:
         """A number that stays the same only while nothing is written; None where none is known."""
 
+    async def now(self) -> int:
+        """The time by the clock that all processes share: microseconds since 1970, UTC.
+
+        That is the database's, where it has one: two machines' own may differ by hours.
+        """
+
     async def write(self, script: Script[_T]) -> _T:
         """Carry out a script as one transaction, on disk when this returns.
 

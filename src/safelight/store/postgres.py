@@ -43,6 +43,7 @@ _MIGRATION_SECONDS = 3600.0  # an index of a large table takes a while
 _MOST_READS = 2
 _MOST_IN_A_READ = 500
 
+_NOW = "select (extract(epoch from clock_timestamp()) * 1000000)::bigint"
 _GET = """
 select id, owner, dialect, status, attempt, deaths, progress, seed, credits,
        submit, artifacts, failure, created, started, finished, updated
@@ -145,6 +146,12 @@ class PostgresStore:
                 step = script.send(_rows(rows))
         except StopIteration as stopped:
             return cast(_T, stopped.value)
+
+    async def now(self) -> int:
+        self._check_open()
+        with _told_as_unavailable():
+            rows = await self.database.fetch(_NOW)
+        return int(rows[0][0])
 
     async def read_aside(self, script: Script[_T]) -> _T:
         return await self.read(script)  # it holds up nobody: there are several connections

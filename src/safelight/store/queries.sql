@@ -107,10 +107,12 @@ returning id;
 
 -- name: finish_task(id, attempt, status, progress, artifacts, failure, now)
 -- The end of a task, written by the worker that holds it and by no other. Any task that is not at
--- an end may fail, and one whose files are stored may succeed.
+-- an end may fail, and one whose files are stored may succeed. It is kept from then on, and not
+-- shorter because its worker's clock is behind.
 update tasks
 set status = :status, progress = coalesce(:progress, progress), artifacts = :artifacts,
-    failure = :failure, worker = null, finished = :now, updated = :now
+    failure = :failure, worker = null, updated = :now,
+    finished = case when created > :now then created else :now end
 where id = :id and attempt = :attempt and status in ('queued', 'running', 'uploading')
   and (status = 'uploading' or :status = 'failed')
 returning id;
@@ -168,20 +170,23 @@ delete from tasks where id = :id;
 -- name: count_by_status()
 select status, count(*) from tasks group by status;
 
--- name: claim_chore(name, now, due)
--- Take what one of all processes is to do now and then; nothing where it was done after `due`.
+-- name: claim_chore(name, now, due, late)
+-- Take what one of all processes is to do now and then; nothing where it was done after `due`. Done
+-- after `late` it was by a clock that was wrong, which says nothing.
 insert into chores (name, done) values (:name, :now)
-on conflict (name) do update set done = excluded.done where chores.done <= :due
+on conflict (name) do update
+set done = excluded.done where chores.done <= :due or chores.done > :late
 returning name;
 
 -- name: get_chore(name)
 select done from chores where name = :name;
 
--- name: take_turns(name, now, span)
--- Times in microseconds: from when on the turns are that were taken, plus `span`.
+-- name: take_turns(name, now, late, span)
+-- Times in microseconds: from when on the turns are that were taken, plus `span`. What was taken
+-- up to a time after `late` was so by a clock that was wrong, and counts as nothing.
 insert into turns (name, next) values (:name, cast(:now as bigint) + :span)
 on conflict (name) do update
-set next = case when turns.next > :now then turns.next else :now end + :span
+set next = case when turns.next between :now and :late then turns.next else :now end + :span
 returning next;
 
 -- name: keep_provider_key(name, secret, created)!

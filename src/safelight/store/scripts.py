@@ -110,6 +110,7 @@ _LISTED_TOGETHER = 50
 
 _STATUSES = {status.value: status for status in Status}
 _FIRST, _LAST = "", "g"  # before and after every id, which are hex digits
+_LONG = 2**62  # longer than any time, and after all of them
 
 
 def read_task(row: Row) -> Task:
@@ -281,7 +282,7 @@ def _where(owner: str, asked: List, oldest: int) -> dict[str, Any]:
         "owner": owner,
         "kind": asked.kind.value if asked.kind else None,
         "since": asked.since if asked.since is not None else 0,
-        "until": asked.until if asked.until is not None else 2**62,
+        "until": asked.until if asked.until is not None else _LONG,
         "oldest": oldest,
     }
 
@@ -324,9 +325,13 @@ def recall(id: str) -> Script[dict[str, Any]]:
     return _memory.decode(rows[0][0]) if rows and rows[0][0] else {}
 
 
-def take_turns(name: str, now: int, span: int) -> Script[int]:
-    """Take turns that last `span` together; when the first of them is. Microseconds."""
-    rows = yield Query("take_turns", {"name": name, "now": now, "span": span})
+def take_turns(name: str, now: int, span: int, most: int = _LONG) -> Script[int]:
+    """Take turns that last `span` together; when the first of them is. Microseconds.
+
+    Turns that others took further ahead than `most` count as none: their clock was wrong.
+    """
+    late = {"late": now + most}
+    rows = yield Query("take_turns", {"name": name, "now": now, **late, "span": span})
     return int(rows[0][0]) - span
 
 
@@ -460,8 +465,12 @@ def count_by_status() -> Script[dict[str, int]]:
 
 
 def claim_chore(name: str, now: int, every: int) -> Script[bool]:
-    """Take a chore; False where any process took it less than `every` milliseconds ago."""
-    rows = yield Query("claim_chore", {"name": name, "now": now, "due": now - every})
+    """Take a chore; False where any process took it less than `every` milliseconds ago.
+
+    Taken more than that ahead of `now` it was by a clock that was wrong, and is due.
+    """
+    when = {"due": now - every, "late": now + every}
+    rows = yield Query("claim_chore", {"name": name, "now": now, **when})
     return bool(rows)
 
 
@@ -500,7 +509,8 @@ def add_first_key(id: str, name: str, lookup: str, secret: str, now: int) -> Scr
     """
     if (yield Query("list_keys", {})):
         return False
-    if not (yield Query("claim_chore", {"name": "first key", "now": now, "due": -1})):
+    once = {"name": "first key", "now": now, "due": -1, "late": _LONG}
+    if not (yield Query("claim_chore", once)):
         return False
     yield from add_key(id, name, lookup, secret, now)
     return True

@@ -165,6 +165,9 @@ class SQLiteStore:
         with _told_as_unavailable():
             return cast(int, self._reader.pragma("data_version"))
 
+    async def now(self) -> int:
+        return time.time_ns() // 1000  # of one machine, as all its processes
+
     async def read_aside(self, script: Script[_T]) -> _T:
         def run() -> _T:
             connection = connect(self._path, create=False)
