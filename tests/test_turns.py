@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
+import weakref
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 
@@ -130,6 +133,86 @@ async def test_a_database_that_is_away_is_told_and_holds_up_nobody_after(
 
     async with asyncio.timeout(5):
         await turns.take("kie", 10)
+
+
+async def test_a_clock_that_was_ahead_for_a_moment_holds_nobody_up(
+    open_stores: OpenStores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ahead, right = Turns(await open_stores()), Turns(await open_stores())
+    now, now_ns = time.time, time.time_ns
+    with monkeypatch.context() as wrong:
+        wrong.setattr("time.time", lambda: now() + 3600)
+        wrong.setattr("time.time_ns", lambda: now_ns() + 3600 * 10**9)
+        async with asyncio.timeout(SOON):
+            await ahead.take("kie", 10)
+
+    async with asyncio.timeout(SOON):
+        await right.take("kie", 10)
+        await ahead.take("kie", 10)
+
+
+async def test_each_caller_keeps_its_own_rate(open_stores: OpenStores) -> None:
+    """Models of one service may have rates of their own: the first to ask is not all of them."""
+    turns, times = Turns(await open_stores()), list[tuple[float, float]]()
+
+    async def take(per_second: float) -> None:
+        await turns.take("kie", per_second)
+        times.append((time.monotonic(), per_second))
+
+    await asyncio.gather(*(take(rate) for rate in (1000, 4, 4, 1000, 4, 1000)))
+
+    assert [rate for _, rate in times] == [1000, 4, 4, 1000, 4, 1000]
+    for (at, rate), (following, _) in pairwise(times):
+        assert following - at > 1 / rate - 0.05
+    assert times[-1][0] - times[0][0] < 3 / 4 + SOON
+
+
+async def test_what_is_urgent_keeps_its_own_rate(open_stores: OpenStores) -> None:
+    turns, times = Turns(await open_stores()), list[float]()
+    waiting = [asyncio.create_task(ask(turns, [], 20)) for _ in range(20)]
+    await asyncio.sleep(0.1)
+
+    await turns.take("kie", 2, urgent=True)
+    times.append(time.monotonic())
+    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    done = sum(one.done() for one in waiting)
+    while sum(one.done() for one in waiting) == done:  # noqa: ASYNC110
+        await asyncio.sleep(0.002)
+    times.append(time.monotonic())
+    for one in waiting:
+        one.cancel()
+    await asyncio.wait(waiting)
+
+    assert times[1] - times[0] > 1 / 2 - 0.05
+
+
+async def test_a_refusal_holds_nothing_of_who_asked(
+    open_stores: OpenStores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = await open_stores()
+    turns = Turns(store)
+
+    async def away(self: object, script: object) -> object:
+        raise StoreUnavailable("away")
+
+    class Held:
+        pass
+
+    async def refused() -> weakref.ref[Held]:
+        held = Held()
+        with pytest.raises(StoreUnavailable):
+            await turns.take("kie", 10)
+        return weakref.ref(held)
+
+    monkeypatch.setattr(type(store), "write", away)
+    gc.collect()
+    gc.disable()
+    try:
+        held = await asyncio.create_task(refused())
+        await asyncio.sleep(0)
+        assert held() is None
+    finally:
+        gc.enable()
 
 
 async def test_what_is_urgent_comes_first(open_stores: OpenStores) -> None:

@@ -1,6 +1,7 @@
 """Turns to ask another service something: so many a second, over all processes together.
 
 A process takes a few turns at a time from the store, so that a busy one does not write for each.
+When they are is said by the clock that all processes share, and waited for by this one's own.
 """
 
 from __future__ import annotations
@@ -8,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
-import time
 from collections import deque
+from typing import NamedTuple
 
 from safelight.store import Store, scripts
 
 _AHEAD_SECONDS = 0.5  # of turns are taken at once, at most, and never more than are waited for
+# As many processes as may have taken all that they may ahead: turns after that time are nobody's.
+_MOST_PROCESSES = 100
 
 
 class Turns:
@@ -26,56 +29,86 @@ class Turns:
     async def take(self, service: str, per_second: float, urgent: bool = False) -> None:
         """Return when it is the caller's turn to ask `service`. Raises what the store raises.
 
-        First come, first served; but what is `urgent` comes before what is not.
+        First come, first served; but what is `urgent` comes before what is not. Callers with
+        another rate each keep their own: the next turn after theirs is so much later.
         """
         found = self._services.get(service)
         if found is None:
             found = self._services[service] = _Service(self._store, service)
-        await found.take(per_second, urgent)
+        await found.take(1 / per_second, urgent)
+
+
+class _Waiting(NamedTuple):
+    """Who waits for a turn, in the order in which turns are given; `seconds` it is to last."""
+
+    late: bool
+    number: int
+    seconds: float
+    turn: asyncio.Future[None]
+
+
+class _Turn(NamedTuple):
+    """A turn that was taken: when it begins, by the loop's clock, and the seconds it lasts."""
+
+    begins: float
+    seconds: float
 
 
 class _Service:
     def __init__(self, store: Store, name: str) -> None:
         self._store = store
         self._name = name
-        self._left: deque[float] = deque()
-        self._waiting: list[tuple[bool, int, asyncio.Future[None]]] = []
+        self._left: deque[_Turn] = deque()
+        self._waiting: list[_Waiting] = []
         self._numbers = itertools.count()
         self._giving: asyncio.Task[None] | None = None
 
-    async def take(self, per_second: float, urgent: bool) -> None:
+    async def take(self, seconds: float, urgent: bool) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._waiting, (not urgent, next(self._numbers), turn))
+        heapq.heappush(self._waiting, _Waiting(not urgent, next(self._numbers), seconds, turn))
         if self._giving is None or self._giving.done():
-            self._giving = asyncio.create_task(self._give(per_second))
-        await turn
+            self._giving = asyncio.create_task(self._give())
+        try:
+            await turn
+        finally:
+            del turn  # a problem in it holds this frame: it would hold itself
 
-    async def _give(self, per_second: float) -> None:
+    async def _give(self) -> None:
         """Give turns to those who wait, until nobody does."""
-        while self._waiting:
+        loop = asyncio.get_running_loop()
+        while (first := self._first()) is not None:
             try:
-                if not self._left:
-                    await self._take_some(per_second)
-                # A turn that is past is still one: it was nobody else's.
-                await asyncio.sleep(max(0.0, self._left[0] - time.time()))
+                if not self._left or self._left[0].seconds < first.seconds:
+                    await self._take_some(first.seconds)
             except Exception as problem:
-                if (turn := self._next()) is not None:
-                    turn.set_exception(problem)
+                self._refuse(problem)
+                continue
+            # A turn that is past is still one: it was nobody else's.
+            if (pause := self._left[0].begins - loop.time()) > 0:
+                await asyncio.sleep(pause)  # and then see who is the first by now
             else:
-                if (turn := self._next()) is not None:
-                    self._left.popleft()
-                    turn.set_result(None)
+                self._left.popleft()
+                heapq.heappop(self._waiting).turn.set_result(None)
 
-    def _next(self) -> asyncio.Future[None] | None:
-        while self._waiting:
-            turn = heapq.heappop(self._waiting)[2]
-            if not turn.done():  # else its caller went away
-                return turn
-        return None
+    def _first(self) -> _Waiting | None:
+        """Who is to have the next turn; who went away has none."""
+        while self._waiting and self._waiting[0].turn.done():
+            heapq.heappop(self._waiting)
+        return self._waiting[0] if self._waiting else None
 
-    async def _take_some(self, per_second: float) -> None:
-        count = max(1, min(len(self._waiting), int(per_second * _AHEAD_SECONDS)))
-        step = int(1_000_000 / per_second)
-        now = time.time_ns() // 1000
-        first = await self._store.write(scripts.take_turns(self._name, now, count * step))
-        self._left.extend((first + number * step) / 1_000_000 for number in range(count))
+    def _refuse(self, problem: Exception) -> None:
+        if self._first() is not None:
+            heapq.heappop(self._waiting).turn.set_exception(problem)
+
+    async def _take_some(self, seconds: float) -> None:
+        """Take turns that last so long each, for the next of those to whom that is enough."""
+        suited = itertools.takewhile(lambda one: one.seconds <= seconds, sorted(self._waiting))
+        count = max(1, min(sum(1 for _ in suited), int(_AHEAD_SECONDS / seconds)))
+        span, most = count * seconds, _MOST_PROCESSES * max(seconds, _AHEAD_SECONDS)
+        now = await self._store.now()
+        here = asyncio.get_running_loop().time()
+        first = await self._store.write(
+            scripts.take_turns(self._name, now, int(span * 1e6), int(most * 1e6))
+        )
+        begins = here + (first - now) / 1e6
+        self._left = deque(_Turn(begins + number * seconds, seconds) for number in range(count))
