@@ -263,6 +263,33 @@ async def test_many_at_once_use_a_forgotten_token_once(store: Store) -> None:
     assert (await store.read(scripts.find("alice", List(), NOW + 40))).total == 1
 
 
+async def test_a_token_whose_task_is_forgotten_at_that_very_moment_is_taken(store: Store) -> None:
+    await add(store, task(OTHER))
+    claimed = await claim(store, OTHER)
+    await store.write(scripts.fail(OTHER, claimed.attempt, FAILURE, NOW + 40))
+    others = {"owner": "alice", "token": "t", "digest": "another", "task_id": OTHER}
+
+    def meanwhile() -> Script[Accepted]:
+        """A submission during which another one uses the same key, and is forgotten."""
+        script, came = scripts.add(task(token="t"), "digest", NOW + 40), False
+        try:
+            step = next(script)
+            while True:
+                if isinstance(step, Query) and step.name == "add_idempotency" and not came:
+                    came = True
+                    yield Query("add_idempotency", others)
+                step = script.send((yield step))
+        except StopIteration as stopped:
+            accepted: Accepted = stopped.value
+            return accepted
+
+    accepted = await store.write(meanwhile())
+    again = await store.write(scripts.add(task(THIRD, token="t"), "digest", NOW + 40))
+
+    assert accepted.new
+    assert again == Accepted(accepted.task, False)
+
+
 async def test_of_many_bodies_at_once_with_one_token_one_is_taken(store: Store) -> None:
     asked = [task(new_id(NOW, bytes(5) + bytes([n])), token="t") for n in range(10)]
 

@@ -110,6 +110,7 @@ _LISTED_TOGETHER = 50
 
 _STATUSES = {status.value: status for status in Status}
 _FIRST, _LAST = "", "g"  # before and after every id, which are hex digits
+_MOST_TRIES = 10  # to be the first with an idempotency key
 _LONG = 2**62  # longer than any time, and after all of them
 
 
@@ -170,18 +171,28 @@ def add(
         },
     )
     if token is not None:
-        key = {"owner": task.owner, "token": token, "digest": digest, "task_id": task.id}
-        if not (yield Query("add_idempotency", key)):
-            # Another process added the same at this moment, and is through with it by now.
+        earlier = yield from _take_token(task, token, digest, oldest)
+        if earlier is not None:
             yield Query("remove_task", {"id": task.id})
-            earlier = yield from _find_same(task, token, digest, oldest)
-            if earlier is None:
-                raise RuntimeError("an idempotency key is there, and is not")
             return Accepted(earlier, False)
     yield _event(task.id, task.created or 0, Status.QUEUED, 0)
     if engine is not None:
         yield Enqueue(task.id, engine, priority)
     return Accepted(task, True)
+
+
+def _take_token(task: Task, token: str, digest: str, oldest: int) -> Script[Task | None]:
+    """Have the idempotency key name this task; the other, where it names that by now."""
+    key = {"owner": task.owner, "token": token, "digest": digest, "task_id": task.id}
+    for _ in range(_MOST_TRIES):
+        if (yield Query("add_idempotency", key)):
+            return None
+        # Another process added the same at this moment, and is through with it by now.
+        earlier = yield from _find_same(task, token, digest, oldest)
+        if earlier is not None:
+            return earlier
+        # And that task is gone at this moment, or as old as to be forgotten.
+    raise RuntimeError("an idempotency key is there, and is not, again and again")
 
 
 def _find_same(task: Task, token: str, digest: str, oldest: int) -> Script[Task | None]:
