@@ -176,7 +176,7 @@ class Service:
             # Sources are left: housekeeping removes what turns out to be nobody's.
             if not problem.unclear:
                 raise
-            return await self._settle(task)
+            return await self._settle(task, problem)
         except Exception:
             # Not when cancelled: what was given to the store is written all the same.
             await self._drop_sources(task)
@@ -185,8 +185,10 @@ class Service:
             await self._drop_sources(task)
         return accepted.task
 
-    async def _settle(self, task: Task) -> Task:
+    async def _settle(self, task: Task, problem: StoreUnavailable) -> Task:
         """The task, where it turns out that it was accepted although nobody said so.
+
+        Not seen is not yet "not accepted": the database may still be about to commit.
 
         Raises `StoreUnavailable` where it was not, and `Internal` where that cannot be known soon:
         who hears that something is just not to be had now may well submit it once more.
@@ -194,12 +196,14 @@ class Service:
         for pause in _SETTLING:
             await asyncio.sleep(pause)
             try:
+                settled = await self._store.is_settled(problem)
                 found = await self._store.read(scripts.get_any(task.id))
             except StoreUnavailable:
                 continue
             if found is not None:
                 return found
-            raise StoreUnavailable("the database went away before the task was written")
+            if settled:
+                raise StoreUnavailable("the database went away before the task was written")
         raise Internal("The database went away: whether the task was accepted is not known")
 
     async def _drop_sources(self, task: Task) -> None:

@@ -1238,18 +1238,6 @@ async def test_the_time_is_that_of_all_processes(
     assert abs(ahead - (0 if isinstance(store, PostgresStore) else 86_400)) < 5
 
 
-async def test_a_task_that_a_clock_in_the_past_has_ended_is_kept_all_its_time(
-    store: Store,
-) -> None:
-    await add(store, task())
-    attempt = await bring_to(store, Status.RUNNING)
-
-    assert await store.write(scripts.fail(ID, attempt, FAILURE, NOW - 10**9))
-
-    assert (await get(store)).finished == NOW
-    assert await store.read(scripts.expired(NOW - 1, 10)) == ()
-
-
 # -------------------------------------------------------------------------------------- chores
 
 

@@ -25,7 +25,10 @@ class Cable:
         self._database = parts.path
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.StreamWriter] = set()
-        self.cuts = ""  # "before" the commit reaches the database, or "after"
+        # "before" the commit reaches the database, or "after"; or before, but it "arrives" all the
+        # same, and the database has not noticed that nobody is there any more.
+        self.cuts = ""
+        self.arrives = asyncio.Event()
         self.mended = True  # whether it carries anything once it was cut
 
     async def start(self) -> str:
@@ -52,10 +55,13 @@ class Cable:
             if cut:
                 self.cuts = ""
                 back.cancel()
+            if cut == "arrives":
+                writer.close()
+                await self.arrives.wait()
             if cut != "before":
                 outside.write(data)
                 await outside.drain()
-            if cut == "after":
+            if cut in ("after", "arrives"):
                 await inside.read(1)  # it is done by then
             if cut:
                 break
@@ -115,6 +121,35 @@ async def test_a_task_that_was_not_committed_may_be_submitted_again(app: App, ca
 
     assert answer.status_code == 503
     assert await tasks(app) == 0
+
+
+async def test_a_commit_that_is_still_to_come_is_waited_for(app: App, cable: Cable) -> None:
+    cable_cuts_later(app, cable, "arrives")
+    submitting = asyncio.create_task(submit(app))
+    done, _ = await asyncio.wait([submitting], timeout=1)
+    assert not done  # it was looked at, and is not there: that says nothing
+    assert await tasks(app) == 0
+
+    cable.arrives.set()
+    answer = await submitting
+
+    assert answer.json()["code"] == 1000
+    assert await tasks(app) == 1
+
+
+async def test_a_commit_of_which_nobody_knows_whether_it_comes_is_told_as_such(
+    app: App, cable: Cable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("safelight.service._SETTLING", (0.05, 0.05))
+    cable_cuts_later(app, cable, "arrives")
+
+    answer = await submit(app)
+
+    assert answer.status_code == 500
+    cable.arrives.set()
+    async with asyncio.timeout(10):
+        while not await tasks(app):  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0.01)
 
 
 async def test_a_task_of_which_nothing_is_known_is_told_as_such(

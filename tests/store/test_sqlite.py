@@ -588,6 +588,7 @@ async def test_a_disk_that_is_full_is_unavailable_until_it_is_not(handled: Handl
 
     assert {type(one.exception()) for one in rest} == {StoreUnavailable}
     assert "full" in str(rest[0].exception())
+    assert not any(getattr(one.exception(), "unclear", True) for one in rest)
     assert await store.read(scripts.list_keys()) == ()
     handled.writer.pragma("max_page_count", 2**30)
     for n in range(2):
@@ -617,6 +618,7 @@ async def main():
         else:
             told.append(f"K{n}")
     resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    assert await store.is_settled(StoreUnavailable("it failed", unclear=True))
     failed = 200 - len(told)
     for n in range(200, 210):
         await store.write(key(n))

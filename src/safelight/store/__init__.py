@@ -37,11 +37,13 @@ class StoreUnavailable(Exception):
     """The database does not answer just now: ask again in a moment.
 
     `unclear` says that something was to be written, and may have been: the answer alone was lost.
+    `transaction` is what the database calls that, where a task was to be added.
     """
 
-    def __init__(self, message: str, unclear: bool = False) -> None:
+    def __init__(self, message: str, unclear: bool = False, transaction: str | None = None) -> None:
         super().__init__(message)
         self.unclear = unclear
+        self.transaction = transaction
 
 
 def own(problem: Exception) -> Exception:
@@ -87,6 +89,12 @@ class Store(Protocol):
         """Carry out a script as one transaction, on disk when this returns.
 
         What it enqueues is queued by then.
+        """
+
+    async def is_settled(self, problem: StoreUnavailable) -> bool:
+        """Whether what was `unclear` is written by now, or never will be. For a task's addition.
+
+        Who looks after that sees which. Until then the task may still come.
         """
 
     def listen(self, topic: str, heard: Callable[[str], None]) -> None:

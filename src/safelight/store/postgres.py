@@ -13,6 +13,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import aiosql
+import asyncpg
 from pgqueuer.adapters.drivers.asyncpg import AsyncpgDriver
 from pgqueuer.adapters.persistence.qb import QueryBuilderEnvironment
 from pgqueuer.adapters.persistence.queries import Queries
@@ -43,6 +44,10 @@ _MIGRATION_SECONDS = 3600.0  # an index of a large table takes a while
 _MOST_READS = 2
 _MOST_IN_A_READ = 500
 
+# A task's addition says which transaction it is part of, which costs no round trip of its own: if
+# the answer to its commit is lost, the database is asked by that what became of it.
+_ADDING, _SAYING_TRANSACTION = "add_task", "returning pg_current_xact_id()::text"
+_FATE = "select pg_xact_status($1::text::xid8)"
 _NOW = "select (extract(epoch from clock_timestamp()) * 1000000)::bigint"
 _GET = """
 select id, owner, dialect, status, attempt, deaths, progress, seed, credits,
@@ -61,6 +66,7 @@ class _Text:
         self._order: dict[str, list[str]] = loaded.driver_adapter.var_sorted
         names = (name for name in loaded.available_queries if not name.endswith("_cursor"))
         self._sql = {name: getattr(loaded, name).sql for name in names}
+        self._sql[_ADDING] = f"{self._sql[_ADDING].rstrip(' ;')} {_SAYING_TRANSACTION}"
 
     def of(self, query: Query) -> tuple[str, list[Any]]:
         """A query's text, and its parameters in order."""
@@ -168,14 +174,25 @@ class PostgresStore:
             del write  # a problem in it holds this frame: it would hold itself
 
     async def _write(self, script: Script[_T]) -> _T:
-        committing = False
+        committing, transaction = False, list[str]()
         try:
             async with self.database.acquire() as connection, connection.transaction():
-                result = await _step(connection, script)
+                result = await _step(connection, script, transaction)
                 committing = True
             return result
         except DatabaseGone as problem:
-            raise StoreUnavailable(str(problem), unclear=committing) from problem
+            raise StoreUnavailable(str(problem), committing, *transaction) from problem
+
+    async def is_settled(self, problem: StoreUnavailable) -> bool:
+        self._check_open()
+        if problem.transaction is None:  # nothing was added
+            return True
+        try:
+            with _told_as_unavailable():
+                rows = await self.database.fetch(_FATE, problem.transaction)
+        except asyncpg.InvalidParameterValueError:
+            return True  # of a transaction that is still to come: it was lost in a crash
+        return rows[0][0] in ("committed", "aborted")
 
     def _written(self, write: asyncio.Future[Any]) -> None:
         self._writes.discard(write)
@@ -213,11 +230,15 @@ class PostgresStore:
         self._version += 1
 
 
-async def _step(connection: Connection, script: Script[_T]) -> _T:
+async def _step(connection: Connection, script: Script[_T], transaction: list[str]) -> _T:
+    """Carry out a script; `transaction` is told which one it is part of, where it adds a task."""
     try:
         step = next(script)
         while True:
-            step = script.send(await _carry_out(connection, step))
+            rows = await _carry_out(connection, step)
+            if isinstance(step, Query) and step.name == _ADDING:
+                transaction[:] = rows[0]
+            step = script.send(rows)
     except StopIteration as stopped:
         return cast(_T, stopped.value)
 

@@ -194,6 +194,12 @@ class SQLiteStore:
                 await self._enqueue(*asked)
         return cast(_T, written.result)
 
+    async def is_settled(self, problem: StoreUnavailable) -> bool:
+        # A commit that failed is not seen, but may be on the disk, and be there after a crash; the
+        # next one that succeeds is written in its place.
+        await self.write(scripts.write_anything(await self.now()))
+        return True
+
     def listen(self, topic: str, heard: Callable[[str], None]) -> None:
         self._heard.setdefault(topic, []).append(heard)
 
@@ -250,8 +256,10 @@ class SQLiteStore:
             committing = True
             self._writer.execute("commit")
         except Exception as problem:
-            # A commit that SQLite has ended itself may have reached the disk before it failed.
-            unclear = committing and not self._writer.in_transaction
+            # A commit that SQLite has ended itself may have reached the disk before it failed;
+            # not where that was full: what says that it is whole is written last.
+            ended = committing and not self._writer.in_transaction
+            unclear = ended and not isinstance(problem, apsw.FullError)
             with suppress(apsw.Error):  # the next group tries it again
                 self._roll_back()
             for write in group:
