@@ -197,6 +197,28 @@ async def test_a_server_that_cannot_read_is_not_ready(
     assert await ready(serving) == (503, "the database or the files do not answer\n")
 
 
+async def test_a_database_that_another_process_holds_is_told_as_one_that_is_away(
+    start_app: StartApp, slow: Slow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("safelight.store.sqlite._BUSY_SECONDS", 0.05)
+    serving = await start_app(slow)
+    id = await serving.create()
+    await slow.began.wait()
+    other = connect(serving.app.settings.data / "safelight.db")
+    other.execute("begin immediate")
+    try:
+        answer = await serving.post("/v1/images/seedreamv4", data={"prompt": "a"})
+        seen = await serving.ask(id)
+        slow.gate.set()  # what runs ends when it can be written
+        await asyncio.sleep(0.3)
+    finally:
+        other.close()
+
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
+    assert seen.status_code == 200
+    assert (await serving.ended(id)).status is Status.SUCCEEDED
+
+
 # --------------------------------------------------------------------------------- the data folder
 
 
