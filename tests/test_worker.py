@@ -574,6 +574,31 @@ async def test_what_is_being_given_back_is_not_disturbed(sending: Parts) -> None
     assert again.deaths == 0
 
 
+async def test_an_end_that_is_being_written_is_not_disturbed(
+    hasty: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("safelight.worker._PAUSES", (0.05,) * 50)
+    worker, failing = hasty.worker("w1"), asyncio.Event()
+
+    async def play(job: Job) -> AsyncIterator[Event]:
+        yield Progress(percent=1)
+        failing.set()
+        raise Failed(FailureCode.CONTENT_POLICY, "Not this prompt")
+
+    hasty.engine.play = play
+    await hasty.add()
+    run = asyncio.create_task(worker.run(ID))
+    await failing.wait()
+    with held_by_another(hasty):
+        await asyncio.sleep(0.2)
+        releasing = asyncio.create_task(worker.release())
+        await asyncio.sleep(0.2)
+    await asyncio.gather(run, releasing)
+
+    ended = await hasty.task()
+    assert (ended.status, ended.attempt, ended.deaths) == (Status.FAILED, 1, 0)
+
+
 async def test_what_cannot_be_given_back_is_left_to_others(
     hasty: Parts, held: Held, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -463,7 +463,12 @@ class Worker:
     # ------------------------------------------------------------------------------- writing
 
     async def _fail(self, task: Task, failure: Failure) -> None:
-        if await self._write(lambda: scripts.fail(task.id, task.attempt, failure, self._clock())):
+        # Told to stop meanwhile, it is written first: the task is at its end, and not to run again.
+        failed = await see_through(
+            self._write(lambda: scripts.fail(task.id, task.attempt, failure, self._clock())),
+            lambda: task.id in self._ended,
+        )
+        if failed.value:
             _log.info(
                 "task_failed", task=task.id, code=failure.code.value, message=failure.message[:200]
             )
