@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from rich.table import Table
 
-from benchmarks import cluster, ground, load, upstream
+from benchmarks import cluster, ground, load, siege, upstream
 from benchmarks.ground import Server
 from benchmarks.report import ROUNDS, console, median_of, verdict
 from safelight.task import Kind, Submit
@@ -248,6 +248,7 @@ def main() -> int:
         "crowd": lambda folder, quick: upstream.measure_crowd(
             folder, *((500, 10) if quick else (5_000, 90))
         ),
+        "siege": lambda folder, quick: siege.measure_siege(folder, 20 if quick else 120),
     }
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
     groups = (f"{name}: {' '.join(group)}" for name, group in _GROUPS.items())

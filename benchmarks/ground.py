@@ -47,6 +47,15 @@ class Server(NamedTuple):
         pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
+    def peak_memory(self) -> float:
+        """The most of it since the start or the last `forget_peak`, in MiB."""
+        lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
+        return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:"))
+
+    def forget_peak(self) -> None:
+        """Let `peak_memory` begin anew."""
+        Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")  # see proc(5)
+
 
 @contextmanager
 def bare_server() -> Iterator[Server]:
@@ -62,15 +71,18 @@ def bare_server() -> Iterator[Server]:
 
 
 @contextmanager
-def server(data: Path, settings: str = "") -> Iterator[Server]:
-    """`safelight serve` on that data folder, with those settings (TOML) and a key."""
+def server(data: Path, settings: str = "", program: str = "safelight") -> Iterator[Server]:
+    """`safelight serve` on that data folder, with those settings (TOML) and a key.
+
+    `program` is the module that is run, where that is not Safelight's own.
+    """
     data.mkdir(parents=True, exist_ok=True)
     config = data / "safelight.toml"
     # No rate limits: it is the server that is measured here, and not its patience.
     config.write_text(f'log_level = "warning"\n{settings}\n[rates]\n')
     key = make_key(data)
     port = free_port("127.0.0.1")
-    command = [sys.executable, "-m", "safelight", "serve", "--config", str(config)]
+    command = [sys.executable, "-m", program, "serve", "--config", str(config)]
     process = subprocess.Popen([*command, "--port", str(port), "--data", str(data)],
                                stdout=subprocess.DEVNULL)  # fmt: skip
     try:

@@ -1,0 +1,244 @@
+"""An honest caller: he creates small tasks in every served dialect and polls them to their ends.
+
+He asks at a steady pace, and a request counts from the moment it was due: who is kept waiting by a
+server that stands still loses the requests that he would have made meanwhile, and not one of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import random
+from collections.abc import Callable, Iterable, Iterator
+from itertools import count
+from typing import NamedTuple, TypeVar
+from urllib.parse import urlsplit
+
+from PIL import Image
+
+from benchmarks import ground
+from benchmarks.ground import Server
+from safelight.dialects import named
+from safelight.errors import Fault, Malformed, Unavailable
+from safelight.task import Command, Fetch, Kind, Reply, Source, Status, Submit, Task
+from safelight.wire import Request, Response
+
+WHAT = ("poll", "create", "upload", "fetch")
+DIALECTS = ("tensorslab", "aigptimage", "aitoearn", "tencent")
+_PER_SECOND = 10.0  # requests in each dialect
+_POLLS = 6  # of each task at least
+_TASKS_AN_UPLOAD = 16  # rare enough to leave the p99 to what he mostly does
+_MODELS = {"tensorslab": "seedreamv4", "tencent": "GEM-2.5"}
+_MODEL = "gpt-image-2"
+_SIDE, _PICTURE_SIDE = 64, 640  # pixels
+_LATE_SECONDS = 10.0  # after which no client of his waits
+_GIVE_UP_SECONDS = 100.0  # he waits on, to learn how long it would have been
+_TASK_SECONDS = 60.0
+_MOST_RETURNS = 5
+_SEED = 20261124
+
+T = TypeVar("T")
+
+
+class Sample(NamedTuple):
+    """A request: what it was for, and the seconds from when it was due to its answer."""
+
+    what: str
+    seconds: float
+
+
+class Stay(NamedTuple):
+    """How he fared for a while: his requests, why what failed, and what was told otherwise."""
+
+    samples: tuple[Sample, ...] = ()
+    failures: tuple[str, ...] = ()
+    succeeded: int = 0  # tasks that ended as they were to
+    returns: int = 0  # how often he was told to come back, and did
+
+    @classmethod
+    def together(cls, stays: Iterable[Stay]) -> Stay:
+        """Several whiles as one."""
+        found = list(stays)
+        return cls(
+            tuple(one for stay in found for one in stay.samples),
+            tuple(one for stay in found for one in stay.failures),
+            sum(stay.succeeded for stay in found),
+            sum(stay.returns for stay in found),
+        )
+
+    def seconds(self, *what: str) -> list[float]:
+        """The latencies of what he did, or of all that he did."""
+        return [one.seconds for one in self.samples if not what or one.what in what]
+
+
+class Caller:
+    """Asks until it is cancelled, over a connection in each dialect that each task makes anew."""
+
+    def __init__(self, server: Server) -> None:
+        self._notes: list[Stay] = []
+        self._lanes = [_Lane(self, name, server) for name in DIALECTS]
+
+    async def run(self) -> None:
+        """Create, poll and fetch, over and over."""
+        async with asyncio.TaskGroup() as group:
+            for lane in self._lanes:
+                group.create_task(lane.run())
+
+    def behind(self) -> float:
+        """By how many seconds the most overdue of his requests is late."""
+        now = asyncio.get_running_loop().time()
+        return max(now - lane.due for lane in self._lanes)
+
+    def note(self, what: Stay) -> None:
+        """Keep what became of something that he did."""
+        self._notes.append(what)
+
+    def take(self) -> Stay:
+        """How he fared since this was last asked."""
+        notes, self._notes = self._notes, []
+        return Stay.together(notes)
+
+
+class _Lane:
+    """What he does in one dialect."""
+
+    def __init__(self, caller: Caller, dialect: str, server: Server) -> None:
+        self.due = 0.0
+        self._caller = caller
+        self._dialect = named(dialect)
+        self._server = server
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        self._dues: Iterator[float] = iter(())
+
+    async def run(self) -> None:
+        began = asyncio.get_running_loop().time()
+        self._dues = (began + number / _PER_SECOND for number in count())
+        self.due = began
+        picture = _picture()
+        try:
+            for number in count(1):
+                turn = number % _TASKS_AN_UPLOAD == _TASKS_AN_UPLOAD // 2
+                upload = turn and self._dialect.uploads
+                await self._see_through(self._submit(picture if upload else None))
+        finally:
+            self._leave()
+
+    def _submit(self, picture: bytes | None) -> Submit:
+        return Submit(
+            model=_MODELS.get(self._dialect.name, _MODEL),
+            prompt="a lighthouse at dusk",
+            width=_SIDE,
+            height=_SIDE,
+            sources=() if picture is None else (Source(data=picture, name="picture.png"),),
+        )
+
+    async def _see_through(self, submit: Submit) -> None:
+        """A task, from its create to its file."""
+        self._leave()
+        created = await self._ask("upload" if submit.sources else "create", submit)
+        if not isinstance(created, Task):
+            return
+        until = asyncio.get_running_loop().time() + _TASK_SECONDS
+        for number in count(1):
+            task = await self._ask("poll", Fetch(id=created.id, kind=Kind.IMAGE))
+            if isinstance(task, Task) and task.ended and number >= _POLLS:
+                await self._fetch(task)
+                return
+            if asyncio.get_running_loop().time() > until:
+                self._fail(f"a task did not end within {_TASK_SECONDS:g} s")
+                return
+
+    async def _fetch(self, task: Task) -> None:
+        if task.status is not Status.SUCCEEDED or not task.artifacts:
+            self._fail(f"a task ended as {task.status}: {task.failure}")
+            return
+        self._caller.note(Stay(succeeded=1))
+        path = urlsplit(task.artifacts[0].url or "").path
+        headers = (("host", f"127.0.0.1:{self._server.port}"),)
+        request = ground.raw(Request(method="GET", path=path, headers=headers))
+        await self._timed("fetch", lambda: request, _check_file)
+
+    async def _ask(self, what: str, command: Command) -> Reply | None:
+        """What is answered; None where that was nothing good."""
+        return await self._timed(
+            what,
+            lambda: ground.prepare(self._dialect.name, command, self._server),  # signed when sent
+            lambda response: self._dialect.read_reply(command, response),
+        )
+
+    async def _timed(
+        self, what: str, write: Callable[[], bytes], read: Callable[[Response], T]
+    ) -> T | None:
+        loop = asyncio.get_running_loop()
+        self.due = next(self._dues)
+        await asyncio.sleep(max(0.0, self.due - loop.time()))
+        reply = await self._try(write, read)
+        seconds = loop.time() - self.due
+        self._caller.note(Stay(samples=(Sample(what, seconds),)))
+        if reply is not None and seconds > _LATE_SECONDS:
+            self._fail(f"{what}: answered too late")
+        return reply
+
+    async def _try(self, write: Callable[[], bytes], read: Callable[[Response], T]) -> T | None:
+        """As often as he is told to come back, and comes."""
+        for _ in range(_MOST_RETURNS):
+            try:
+                async with asyncio.timeout(_GIVE_UP_SECONDS):
+                    return read(await self._exchange(write()))
+            except Unavailable as told:
+                self._caller.note(Stay(returns=1))
+                await asyncio.sleep(told.retry_after or 1.0)
+            except (Fault, Malformed) as problem:
+                self._fail(f"{self._dialect.name} answered: {problem}")
+                return None
+            except (OSError, EOFError) as problem:
+                self._leave()
+                self._fail(_kind_of(problem))
+                return None
+        self._fail(f"told to come back {_MOST_RETURNS} times")
+        return None
+
+    async def _exchange(self, request: bytes) -> Response:
+        if self._streams is None:
+            self._streams = await asyncio.open_connection("127.0.0.1", self._server.port)
+        reader, writer = self._streams
+        writer.write(request)
+        await writer.drain()
+        head, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+        pairs = (line.partition(": ") for line in lines if line)
+        headers = tuple((name.lower(), value) for name, _, value in pairs)
+        response = Response(status=int(head.split(" ", 2)[1]), headers=headers)
+        body = await reader.readexactly(int(response.header("content-length") or 0))
+        if response.header("connection") == "close":
+            self._leave()
+        return Response(status=response.status, headers=headers, body=body)
+
+    def _leave(self) -> None:
+        """Close the connection, if there is one; the next request makes a new one."""
+        if self._streams is not None:
+            self._streams[1].close()
+        self._streams = None
+
+    def _fail(self, why: str) -> None:
+        self._caller.note(Stay(failures=(why,)))
+
+
+def _kind_of(problem: Exception) -> str:
+    if isinstance(problem, ConnectionRefusedError):
+        return "no connection"
+    return "no answer" if isinstance(problem, TimeoutError) else "broken off"
+
+
+def _check_file(response: Response) -> Response:
+    """The answer to a fetch of a file. Raises `Malformed` where it is not that."""
+    if response.status != 200 or not response.body:
+        raise Malformed("", f"a file was answered with {response.status}")
+    return response
+
+
+def _picture() -> bytes:
+    """A PNG of 400 kB that no compression makes smaller."""
+    noise = random.Random(_SEED).randbytes(_PICTURE_SIDE**2)
+    file = io.BytesIO()
+    Image.frombytes("L", (_PICTURE_SIDE, _PICTURE_SIDE), noise).save(file, "PNG")
+    return file.getvalue()
