@@ -28,7 +28,7 @@ TENSORSLAB_MODELS = ("zimage", "seedancev1")
 _MB = 1_000_000
 _BIG = 60 * _MB
 _TEXT = 30 * _MB
-_HEAD = 380_000  # a head that the HTTP server still takes
+_HEAD, _ADDRESS = 380_000, 65_000  # what the HTTP server still takes of them
 
 
 # ---------------------------------------------------------------------------------- what is sent
@@ -356,7 +356,7 @@ def _send_head(target: Target, number: int, until: float) -> str:
             head = Body.filled(b"GET /?Action=", b"a&b=", _BIG, b" HTTP/1.1\r\nhost: a\r\n\r\n")
         case _:  # just as much as the HTTP server takes
             head = Body.filled(
-                b"GET /?Action=", b"%C3%A9&a=", _HEAD, b" HTTP/1.1\r\nhost: a\r\n\r\n"
+                b"GET /?Action=", b"%C3%A9&a=", _ADDRESS, b" HTTP/1.1\r\nhost: a\r\n\r\n"
             )
     return exchange(target.port, b"", head.pieces()).word
 
@@ -427,7 +427,7 @@ _SINGLE = (
     Attack("many sources", "3,000,000 addresses in a create", _send_addresses, 1, 4),
     Attack("data URIs", "60 MB of options, or of blanks in base64", _send_data_uri, 1, 4),
     Attack("deep nesting", "60 MB of [ and of objects in objects", _nest, 2, 10),
-    Attack("long heads", "60 MB, or 380 kB of a query, without a key", _send_head, 4, 40),
+    Attack("long heads", "60 MB, or 65 kB of a query, without a key", _send_head, 4, 40),
     Attack("signed headers", "180,000 names in a signature, without a key", _name_headers, 1, 10),
 )
 

@@ -1,7 +1,8 @@
 """An honest caller: he creates small tasks in every served dialect and polls them to their ends.
 
-He asks at a steady pace, and a request counts from the moment it was due: who is kept waiting by a
-server that stands still loses the requests that he would have made meanwhile, and not one of them.
+He asks at a steady pace, and a request counts from the moment it was due. Who is kept waiting by a
+server that stands still cannot ask meanwhile; so what he would have asked counts too, as answered
+when he was.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import io
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from itertools import count
 from typing import NamedTuple, TypeVar
 from urllib.parse import urlsplit
@@ -26,8 +27,8 @@ from safelight.wire import Request, Response
 WHAT = ("poll", "create", "upload", "fetch")
 DIALECTS = ("tensorslab", "aigptimage", "aitoearn", "tencent")
 _PER_SECOND = 10.0  # requests in each dialect
+_UPLOADS_PER_SECOND = 1.0  # requests about uploads: few enough to leave the p99 to the others
 _POLLS = 6  # of each task at least
-_TASKS_AN_UPLOAD = 16  # rare enough to leave the p99 to what he mostly does
 _MODELS = {"tensorslab": "seedreamv4", "tencent": "GEM-2.5"}
 _MODEL = "gpt-image-2"
 _SIDE, _PICTURE_SIDE = 64, 640  # pixels
@@ -52,7 +53,7 @@ class Stay(NamedTuple):
 
     samples: tuple[Sample, ...] = ()
     failures: tuple[str, ...] = ()
-    succeeded: int = 0  # tasks that ended as they were to
+    tasks: tuple[float, ...] = ()  # that succeeded: the seconds from each create to its end
     returns: int = 0  # how often he was told to come back, and did
 
     @classmethod
@@ -62,7 +63,7 @@ class Stay(NamedTuple):
         return cls(
             tuple(one for stay in found for one in stay.samples),
             tuple(one for stay in found for one in stay.failures),
-            sum(stay.succeeded for stay in found),
+            tuple(one for stay in found for one in stay.tasks),
             sum(stay.returns for stay in found),
         )
 
@@ -72,11 +73,16 @@ class Stay(NamedTuple):
 
 
 class Caller:
-    """Asks until it is cancelled, over a connection in each dialect that each task makes anew."""
+    """Asks until it is cancelled: in each dialect, over a connection that each task makes anew."""
 
     def __init__(self, server: Server) -> None:
         self._notes: list[Stay] = []
-        self._lanes = [_Lane(self, name, server) for name in DIALECTS]
+        self._lanes = [_Lane(self, name, server, _PER_SECOND) for name in DIALECTS]
+        self._lanes += [
+            _Lane(self, name, server, _UPLOADS_PER_SECOND, _picture())
+            for name in DIALECTS
+            if named(name).uploads
+        ]
 
     async def run(self) -> None:
         """Create, poll and fetch, over and over."""
@@ -100,59 +106,62 @@ class Caller:
 
 
 class _Lane:
-    """What he does in one dialect."""
+    """What he does in one dialect, one request after the other; with a picture he uploads it."""
 
-    def __init__(self, caller: Caller, dialect: str, server: Server) -> None:
+    def __init__(
+        self,
+        caller: Caller,
+        dialect: str,
+        server: Server,
+        per_second: float,
+        picture: bytes | None = None,
+    ) -> None:
         self.due = 0.0
         self._caller = caller
         self._dialect = named(dialect)
         self._server = server
-        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
-        self._dues: Iterator[float] = iter(())
-
-    async def run(self) -> None:
-        began = asyncio.get_running_loop().time()
-        self._dues = (began + number / _PER_SECOND for number in count())
-        self.due = began
-        picture = _picture()
-        try:
-            for number in count(1):
-                turn = number % _TASKS_AN_UPLOAD == _TASKS_AN_UPLOAD // 2
-                upload = turn and self._dialect.uploads
-                await self._see_through(self._submit(picture if upload else None))
-        finally:
-            self._leave()
-
-    def _submit(self, picture: bytes | None) -> Submit:
-        return Submit(
-            model=_MODELS.get(self._dialect.name, _MODEL),
+        self._per_second = per_second
+        self._submit = Submit(
+            model=_MODELS.get(dialect, _MODEL),
             prompt="a lighthouse at dusk",
             width=_SIDE,
             height=_SIDE,
             sources=() if picture is None else (Source(data=picture, name="picture.png"),),
         )
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
-    async def _see_through(self, submit: Submit) -> None:
+    async def run(self) -> None:
+        self.due = asyncio.get_running_loop().time()
+        try:
+            while True:
+                await self._see_through()
+        finally:
+            self._leave()
+
+    async def _see_through(self) -> None:
         """A task, from its create to its file."""
         self._leave()
-        created = await self._ask("upload" if submit.sources else "create", submit)
+        created = await self._ask("upload" if self._submit.sources else "create", self._submit)
         if not isinstance(created, Task):
             return
-        until = asyncio.get_running_loop().time() + _TASK_SECONDS
+        loop = asyncio.get_running_loop()
+        began, ended = loop.time(), None
         for number in count(1):
             task = await self._ask("poll", Fetch(id=created.id, kind=Kind.IMAGE))
-            if isinstance(task, Task) and task.ended and number >= _POLLS:
-                await self._fetch(task)
-                return
-            if asyncio.get_running_loop().time() > until:
+            if isinstance(task, Task) and task.ended:
+                ended = ended or loop.time()
+                if number >= _POLLS:
+                    await self._fetch(task, ended - began)
+                    return
+            elif loop.time() - began > _TASK_SECONDS:
                 self._fail(f"a task did not end within {_TASK_SECONDS:g} s")
                 return
 
-    async def _fetch(self, task: Task) -> None:
+    async def _fetch(self, task: Task, seconds: float) -> None:
         if task.status is not Status.SUCCEEDED or not task.artifacts:
             self._fail(f"a task ended as {task.status}: {task.failure}")
             return
-        self._caller.note(Stay(succeeded=1))
+        self._caller.note(Stay(tasks=(seconds,)))
         path = urlsplit(task.artifacts[0].url or "").path
         headers = (("host", f"127.0.0.1:{self._server.port}"),)
         request = ground.raw(Request(method="GET", path=path, headers=headers))
@@ -170,14 +179,21 @@ class _Lane:
         self, what: str, write: Callable[[], bytes], read: Callable[[Response], T]
     ) -> T | None:
         loop = asyncio.get_running_loop()
-        self.due = next(self._dues)
         await asyncio.sleep(max(0.0, self.due - loop.time()))
         reply = await self._try(write, read)
-        seconds = loop.time() - self.due
-        self._caller.note(Stay(samples=(Sample(what, seconds),)))
-        if reply is not None and seconds > _LATE_SECONDS:
+        now = loop.time()
+        self._caller.note(Stay(samples=(Sample(what, now - self.due),)))
+        if reply is not None and now - self.due > _LATE_SECONDS:
             self._fail(f"{what}: answered too late")
+        self._go_on(now)
         return reply
+
+    def _go_on(self, now: float) -> None:
+        """To the next request; those that were due meanwhile count as having waited until now."""
+        self.due += 1 / self._per_second
+        while self.due < now:
+            self._caller.note(Stay(samples=(Sample("poll", now - self.due),)))
+            self.due += 1 / self._per_second
 
     async def _try(self, write: Callable[[], bytes], read: Callable[[Response], T]) -> T | None:
         """As often as he is told to come back, and comes."""

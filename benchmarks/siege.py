@@ -90,10 +90,10 @@ class _Phase(NamedTuple):
         answers = Counter(self.outcome.answers)
         told = ", ".join(f"{count:,} {word}" for word, count in answers.most_common())
         after = self.end or f"{self.memory:,.0f}"
-        longest = max(self.stay.seconds(), default=0.0)
+        waits = (max(some, default=0.0) for some in (self.stay.seconds(), self.stay.tasks))
         name = f"{self.attack.name}: {self.attack.sentence}"
         return (name, f"{answers.total():,}", told, after, f"{self.peak:,.0f}",
-                f"{longest:,.2f}", f"{len(self.stay.failures):,}")  # fmt: skip
+                *(f"{wait:,.2f}" for wait in waits), f"{len(self.stay.failures):,}")  # fmt: skip
 
 
 class _Watch:
@@ -205,24 +205,24 @@ def _tell_attacks(phases: Sequence[_Phase]) -> None:
     markdown(
         "attacks, one after the other on one server",
         ("attack", "requests", "answered", "MiB after it", "MiB at most", "his longest wait s",
-         "his failures"),
+         "his slowest task s", "his failures"),
         [one.cells() for one in phases],
     )  # fmt: skip
 
 
 def _tell_caller(stays: Mapping[str, Stay]) -> None:
-    rows = [
-        (name, what or "all", *_spread(stay.seconds(*([what] if what else []))))
-        for name, stay in stays.items()
-        for what in ("", *WHAT)
-    ]
+    rows = []
+    for name, stay in stays.items():
+        rows.append((name, "all requests", *_spread(stay.seconds())))
+        rows += [(name, what, *_spread(stay.seconds(what))) for what in WHAT]
+        rows.append((name, "a task, from create to end", *_spread(stay.tasks)))
     title = "the honest caller, each request from the moment it was due"
-    markdown(title, ("when", "what", "requests", "p50 ms", "p99 ms", "most ms"), rows)
+    markdown(title, ("when", "what", "number", "p50 ms", "p99 ms", "most ms"), rows)
     for name, stay in stays.items():
         failures = Counter(stay.failures).most_common()
         why = ", ".join(f"{count:,} {text}" for text, count in failures) or "none"
         come = f"; told to come back {stay.returns:,} times" if stay.returns else ""
-        console.print(f"{name}: {stay.succeeded:,} tasks succeeded{come}; failures: {why}")
+        console.print(f"{name}: {len(stay.tasks):,} tasks succeeded{come}; failures: {why}")
 
 
 def _spread(seconds: Sequence[float]) -> tuple[str, ...]:
