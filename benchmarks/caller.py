@@ -148,13 +148,13 @@ class _Lane:
         began, ended = loop.time(), None
         for number in count(1):
             task = await self._ask("poll", Fetch(id=created.id, kind=Kind.IMAGE))
-            if isinstance(task, Task) and task.ended:
-                ended = ended or loop.time()
-                if number >= _POLLS:
-                    await self._fetch(task, ended - began)
-                    return
-            elif loop.time() - began > _TASK_SECONDS:
+            if isinstance(task, Task) and task.ended and ended is None:
+                ended = loop.time()
+            if (ended or loop.time()) - began > _TASK_SECONDS:
                 self._fail(f"a task did not end within {_TASK_SECONDS:g} s")
+                return
+            if isinstance(task, Task) and ended and number >= _POLLS:
+                await self._fetch(task, ended - began)
                 return
 
     async def _fetch(self, task: Task, seconds: float) -> None:
