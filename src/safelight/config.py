@@ -78,6 +78,7 @@ class Settings(BaseSettings):
     grace: float = Field(default=20, ge=0)  # seconds that running tasks get when told to stop
     retention_days: float = Field(default=7, gt=0)
 
+    max_connections: int = Field(default=2048, ge=16)  # to one process; more wait to be taken
     max_body: int = Field(default=64 * 2**20, gt=0)  # bytes of a request that carries files
     max_bodies: int | None = None  # bytes of all requests under way; three times max_body, if unset
     body_timeout: float = Field(default=60, gt=0)  # seconds that a request's body may take

@@ -162,6 +162,23 @@ def test_a_caller_who_takes_all_his_room_is_told_and_no_other_is(
     until(lambda: "retry-after" not in server.ask(http, "tencent", create("tencent")).headers)
 
 
+def test_idle_connections_keep_nobody_out(server: Running, http: httpx.Client) -> None:
+    with contextlib.ExitStack() as stack:
+        for number in range(600):
+            connection = stack.enter_context(connected(server))
+            if number % 2:
+                connection.sendall(b"POST /v1/images/seedreamv4 HTTP/1.1\r\nhost: a\r\nx-slow: ")
+        began = time.monotonic()
+        answer = server.ask(http, "tensorslab", Fetch(id="0" * 24, kind=Kind.IMAGE))
+        assert (answer.status_code, time.monotonic() - began < 5) == (404, True)  # it was 30 s
+
+
+def test_a_head_has_an_end(server: Running) -> None:
+    with connected(server) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nhost: a\r\nx-long: " + b"x" * 200_000)
+        assert connection.recv(100).startswith(b"HTTP/1.1 431")
+
+
 def test_a_server_full_of_strangers_stops_as_ever(start: Start) -> None:
     server = start(config=CONFIG)
     with contextlib.ExitStack() as stack:

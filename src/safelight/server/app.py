@@ -7,6 +7,7 @@ import contextlib
 import fcntl
 import gc
 import os
+import resource
 import secrets
 import signal
 import socket
@@ -20,6 +21,7 @@ from typing import IO, NamedTuple
 import asyncpg
 import structlog
 from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server.embed import Server
 from starlette.applications import Starlette
@@ -69,7 +71,11 @@ _DEFAULT_RATE = "tencent.DescribeImageTaskDetail"  # set, also where tencent is 
 # under it goes.
 _GIVING_BACK_SECONDS, _CLOSING_SECONDS = 10.0, 5.0
 _HTTP_STOP_SECONDS = 3.0
-_READY_SECONDS = 5
+_READY_SECONDS, _READY_KEPT_SECONDS = 5, 1.0
+# A connection has so long for the head of its next request, which has so many bytes: each of many
+# may send one that never ends. More of them than the backlog are refused by the system.
+_HEAD_SECONDS, _MOST_HEAD, _BACKLOG = 20, 64 * 1024, 1024
+_OTHER_FILES = 2048  # that are open beside connections: databases, sources, results, children
 _COUNTED_SECONDS = 5.0  # that `/metrics` tells the same counts of tasks
 
 
@@ -120,6 +126,7 @@ class App:
         self.blobs = blobs
         self.metrics = Metrics()
         self._counts: Counts[dict[str, int]] = Counts(_COUNTED_SECONDS)
+        self._ready: Counts[bool] = Counts(_READY_KEPT_SECONDS)
         self.dialects = spoken
         links = Links(vault, blobs.link if blobs.signs else None)
         fetcher = Fetcher(
@@ -298,14 +305,19 @@ class App:
             return PlainTextResponse("draining\n", 503)
         if not self._running or any(task.done() for task in self._running):
             return PlainTextResponse("the workers do not run\n", 503)
+        if not await self._ready.get("ready", self._look_whether_ready):
+            return PlainTextResponse("the database or the files do not answer\n", 503)
+        return PlainTextResponse("ready\n")
+
+    async def _look_whether_ready(self) -> bool:
         try:
             async with asyncio.timeout(_READY_SECONDS):
                 await self.store.read(scripts.last_done("recover"))
                 await self.blobs.check()
         except Exception:
             _log.exception("not_ready")
-            return PlainTextResponse("the database or the files do not answer\n", 503)
-        return PlainTextResponse("ready\n")
+            return False
+        return True
 
     async def _metrics(self, request: Request) -> Response:
         counts = await self._counts.get(
@@ -559,16 +571,30 @@ def _leave_in(seconds: float) -> None:
 
 
 def _http(asgi: ASGIApp, settings: Settings) -> Server:
+    _allow_files(settings.max_connections + _OTHER_FILES)
     return Server(
         target=asgi,
         address=settings.host,
         port=settings.port,
         interface=Interfaces.ASGINL,
         http=HTTPModes.http1,
+        http1_settings=HTTP1Settings(
+            header_read_timeout=_HEAD_SECONDS * 1000, max_buffer_size=_MOST_HEAD
+        ),
+        backlog=min(settings.max_connections, _BACKLOG),
+        backpressure=settings.max_connections,
         websockets=False,
         log_enabled=False,
         log_level=LogLevels.warning,
     )
+
+
+def _allow_files(count: int) -> None:
+    """Have this process open as many files as it may need, where the system lets it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 @contextmanager
