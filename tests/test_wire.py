@@ -151,6 +151,17 @@ def test_a_body_has_so_many_values() -> None:
             Response(body=body).json()  # an answer may be a long list
 
 
+def test_only_a_file_of_a_form_may_be_long() -> None:
+    long = b"x" * (2**20 + 1)
+    file = Part(name="a", data=long, filename="a.png")
+    assert read_form(*write_form([file])) == (file,)
+    assert read_form(*write_form([Part(name="a", data=long[1:])]))[0].data == long[1:]
+    with pytest.raises(Malformed, match="a field of the form is longer than 1048576 bytes"):
+        read_form(*write_form([Part(name="a", data=long)]))
+    with pytest.raises(Malformed, match="the form is longer than 1048576 bytes"):
+        read_form("application/x-www-form-urlencoded", b"a=" + long)
+
+
 def test_a_list_of_ids_has_an_end() -> None:
     assert len(read_ids(Reading({"ids": ["a"] * 1000}), "ids")) == 1000
     with pytest.raises(Malformed, match="ids: more than 1000"):

@@ -241,11 +241,15 @@ def read_form(content_type: str, body: bytes) -> tuple[Part, ...]:
     return _read_multipart(boundary, body)
 
 
-# A form has a dozen fields; a thousand parts is an attack on our memory, not a task.
+# A form has a dozen fields; a thousand parts is an attack on our memory, not a task. Only a file
+# may be long: a text is taken apart and searched through.
 _MOST_PARTS = 256
+_MOST_FIELD = 2**20
 
 
 def _read_urlencoded(body: bytes) -> tuple[Part, ...]:
+    if len(body) > _MOST_FIELD:
+        raise Malformed("", f"the form is longer than {_MOST_FIELD} bytes", "syntax")
     try:
         found = parse_qsl(
             body.decode(), keep_blank_values=True, errors="strict", max_num_fields=_MOST_PARTS
@@ -283,6 +287,8 @@ def _read_part(segment: MultipartSegment, data: bytes) -> Part:
     filename = segment.filename
     if not segment.name:
         raise Malformed("", "a part of the form has no name", "syntax")
+    if filename is None and len(data) > _MOST_FIELD:
+        raise Malformed("", f"a field of the form is longer than {_MOST_FIELD} bytes", "syntax")
     return Part(
         name=_unescape(segment.name),
         data=data,

@@ -388,6 +388,17 @@ def test_a_form_that_names_nobody(body: bytes, reason: str) -> None:
     assert refused.value.reason == reason
 
 
+def test_so_many_headers_are_signed_at_most() -> None:
+    many = ";".join(f"x-{number}" for number in range(31_000))
+    authorization = (
+        f"{TC3} Credential={ID}/{utc_date(SECONDS)}/mps/tc3_request, "
+        f"SignedHeaders={many}, Signature={'0' * 64}"
+    )
+    request = Request(method="POST", path="/", headers=(("x-tc-timestamp", str(SECONDS)),))
+    with pytest.raises(Unauthenticated, match="More than 32 headers"):
+        read_tc3(request, authorization, NOW)
+
+
 def test_a_form_that_names_two_is_refused() -> None:
     made = sign_v1({"Action": "X"}, Key(id=ID, secret=SECRET), NOW, host=LOOPBACK, nonce=7)
     request = form_of(made)

@@ -230,12 +230,17 @@ async def test_what_is_sent_to_be_read_holds_nobody_up(serving: Serving) -> None
     key = {"authorization": f"Bearer {serving.key.secret}"}
     edit = {"x-api-key": serving.key.secret, "content-type": "application/json"}
     blanks = b'{"model":"m","prompt":"p","image":"data:image/png;base64,' + b"A " * (15 * MEGABYTE)
+    signs = b'{"model":"m","prompt":"p","image":"data:' + b";" * (30 * MEGABYTE) + b',"}'
     digits = "1" * 48_000 + "x"
+    form = {**key, "content-type": "application/x-www-form-urlencoded"}
     attacks: list[tuple[str, dict[str, Any]]] = [
         (ASK, {"content": LISTS, "headers": key}),
         (ASK, {"content": LISTS[:MEGABYTE], "headers": key}),
         ("/api/ai/image/edit/async", {"content": LISTS, "headers": edit}),
         ("/api/ai/image/edit/async", {"content": blanks + b'"}', "headers": edit}),
+        ("/api/ai/image/edit/async", {"content": signs, "headers": edit}),
+        (CREATE, {"content": b"prompt=" + b"%" * (8 * MEGABYTE), "headers": form}),
+        (CREATE, {"data": {"prompt": "a", "imageUrl": "http://a," * 900_000}, "headers": key}),
         (ASK, {"json": {"taskid": "x" * 1_000_000}, "headers": key}),
         (ASK, {"json": {"taskid": "a-" * 500_000}, "headers": key}),
         ("/v1/images/deleteimagestask", {"json": {"taskids": ["1"] * 200_000}, "headers": key}),

@@ -137,6 +137,7 @@ _SINGLE = frozenset({Role.FIRST_FRAME, Role.LAST_FRAME, Role.MASK})
 _UNSAID = ("negative", "format", "quality", "seed", "duration", "fps", "audio")
 OWN = "aitoearn"  # in `Submit.extra`: what was said here and the common words do not say again
 
+_MOST_HEAD = 256  # characters of a data URI before its data
 _BLANKS = b" \t\r\n\f\v"
 _MOST_PROMPT = 4000  # in UTF-16 units, as JavaScript counts
 
@@ -167,12 +168,16 @@ def _check(form: Form, body: Reading, values: Mapping[str, Any], said: Mapping[s
     model, prompt = body.text("model"), body.text("prompt")
     if not model and form.kind is Kind.VIDEO:
         raise Malformed("model", "must not be empty")
-    if not 1 <= len(prompt.encode("utf-16-le", "surrogatepass")) // 2 <= _MOST_PROMPT:
+    if not 1 <= len(prompt) <= _MOST_PROMPT or _utf16_units(prompt) > _MOST_PROMPT:
         raise Malformed("prompt", f"must be 1 to {_MOST_PROMPT} characters long")
     if not 1 <= said.get("n", 1) <= form.most:
         raise Malformed("n", f"must be at least 1 and at most {form.most}")
     if values.get("duration", 1) <= 0:
         raise Malformed("duration", "must be more than 0")
+
+
+def _utf16_units(text: str) -> int:
+    return len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
 def _sizes_in(said: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -210,7 +215,7 @@ def _read_source(text: str, role: Role, path: str) -> Source:
     if _is_address(text):
         return Source(role=role, url=text)
     head, comma, encoded = text.partition(",")
-    media_type, *options = head[5:].split(";")
+    media_type, *options = head[5:_MOST_HEAD].split(";")
     if head[:5].lower() != "data:" or not comma or "base64" not in options:
         raise Malformed(path, "neither an http(s) address nor a data URI in base64")
     try:

@@ -26,6 +26,8 @@ TOLERANCE = 300  # seconds that the clocks may be apart, either way [doc]
 FORM = "application/x-www-form-urlencoded"
 REQUIRED = ("content-type", "host")  # the headers that have to be signed [doc]
 
+_MOST_SIGNED = 32  # headers: nobody is known yet while they are looked up
+
 # The digests of the older signature; the first is meant where none is named [doc].
 DIGESTS = {"HmacSHA1": "sha1", "HmacSHA256": "sha256"}
 
@@ -113,7 +115,7 @@ def read_tc3(request: Request, authorization: str, now: int) -> Credential:
         raise Unauthenticated(
             "The date in the credential is not the UTC date of X-TC-Timestamp", reason="signature"
         )
-    headers = _signed_headers(request, signed.lower().split(";"))
+    headers = _signed_headers(request, signed.lower().split(";", _MOST_SIGNED))
     scope = f"{date}/{service}/tc3_request"
 
     def check(secret: str, request: Request) -> None:
@@ -149,6 +151,8 @@ def _query(request: Request) -> str:
 
 
 def _signed_headers(request: Request, names: list[str]) -> Headers:
+    if len(names) > _MOST_SIGNED:
+        raise Unauthenticated(f"More than {_MOST_SIGNED} headers are signed", reason="malformed")
     headers = [(name, request.header(name)) for name in names]
     absent = [name for name, value in headers if value is None]
     absent += [name for name in REQUIRED if name not in names]
