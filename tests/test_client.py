@@ -670,7 +670,9 @@ async def test_many_waits_share_one_rate() -> None:
         await asyncio.gather(*(client.wait(f"{n:024x}") for n in range(25)))
 
     assert len(server.requests) == 50
-    assert server.times[-1] - server.times[0] >= 0.47
+    # 49 turns after the first. That may have been late, and its request later than the others: it
+    # opens the client.
+    assert server.times[-1] - server.times[0] >= 0.4
 
 
 async def test_waits_that_are_given_up_keep_no_turns() -> None:

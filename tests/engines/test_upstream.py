@@ -16,7 +16,7 @@ import httpx
 import msgspec
 import pytest
 
-from doubles import picture
+from doubles import picture, until
 from dripping import Endless, whole
 from safelight import engines
 from safelight.config import ModelRule, Settings, SettingsError
@@ -342,7 +342,7 @@ async def test_a_process_that_is_told_to_stop_hears_the_answer_first(houses: Hou
     async with Fake.run("kie", script) as fake:
         first = await houses.start(fake, "kie")
         id = await first.submit()
-        await first.asking(id)
+        await until(lambda: fake.counts().received)
         await first.stop()
         assert fake.counts().received == 1
 
@@ -360,7 +360,7 @@ async def test_told_to_stop_it_stops_also_when_the_answer_is_a_refusal(
     async with Fake.run("kie", script) as fake:
         first = await houses.start(fake, "kie")
         id = await first.submit()
-        await first.asking(id)
+        await until(lambda: fake.counts().received)
         async with asyncio.timeout(5):
             await first.stop()
 
