@@ -244,3 +244,18 @@ async def test_who_goes_away_takes_no_turn(open_stores: OpenStores) -> None:
 
     assert len(times) == 2
     assert times[1] - times[0] < 3 / 20 + SOON
+
+
+@pytest.mark.parametrize("moments", range(8))
+async def test_who_goes_away_while_turns_are_taken_stops_nobody(
+    open_stores: OpenStores, moments: int
+) -> None:
+    turns = Turns(await open_stores())
+    first, second = (asyncio.create_task(turns.take("kie", 1000)) for _ in range(2))
+    for _ in range(moments):
+        await asyncio.sleep(0)
+
+    first.cancel()
+
+    async with asyncio.timeout(5):
+        await second

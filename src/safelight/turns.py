@@ -77,15 +77,15 @@ class _Service:
         """Give turns to those who wait, until nobody does."""
         loop = asyncio.get_running_loop()
         while (first := self._first()) is not None:
-            try:
-                if not self._left or self._left[0].seconds < first.seconds:
+            # After every wait it is seen who is the first by now: who was may have gone away.
+            if not self._left or self._left[0].seconds < first.seconds:
+                try:
                     await self._take_some(first.seconds)
-            except Exception as problem:
-                self._refuse(problem)
-                continue
+                except Exception as problem:
+                    self._refuse(problem)
             # A turn that is past is still one: it was nobody else's.
-            if (pause := self._left[0].begins - loop.time()) > 0:
-                await asyncio.sleep(pause)  # and then see who is the first by now
+            elif (pause := self._left[0].begins - loop.time()) > 0:
+                await asyncio.sleep(pause)
             else:
                 self._left.popleft()
                 heapq.heappop(self._waiting).turn.set_result(None)
