@@ -21,12 +21,15 @@ _LEAST_SECONDS, _MOST_SECONDS = 5.0, 10.0
 _resolve = socket.getaddrinfo
 
 
-def _resolve_slowly(host: Any, *arguments: Any, **named: Any) -> Any:
+def _resolve_slowly(
+    host: Any, port: Any, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0
+) -> Any:
     """As `socket.getaddrinfo`, which holds the thread that asks until the resolver gives up."""
-    if isinstance(host, str) and host.lower().endswith(SLOW):
+    asked = not flags & socket.AI_NUMERICHOST  # a number is read here, and nobody is asked
+    if asked and isinstance(host, str) and host.lower().endswith(SLOW):
         time.sleep(random.uniform(_LEAST_SECONDS, _MOST_SECONDS))
         raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
-    return _resolve(host, *arguments, **named)
+    return _resolve(host, port, family, type, proto, flags)
 
 
 if __name__ == "__main__":

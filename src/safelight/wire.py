@@ -8,11 +8,13 @@ whatever is wrong with it is raised as `Malformed` with the path to it.
 
 from __future__ import annotations
 
+import io
 import math
 import re
 import secrets
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import chain
 from operator import attrgetter
 from typing import Any, NamedTuple, NoReturn
 from urllib.parse import parse_qsl, quote, unquote, urlencode
@@ -166,13 +168,22 @@ _MOST_ASKED, _MOST_ANSWERED = 50_000, 500_000
 
 def read_json(body: bytes, most_values: int = _MOST_ASKED) -> Any:
     """`body` as a JSON value, with numbers as int or float. Raises `Malformed`."""
-    # Commas and brackets in texts count too: whoever has so many is no caller of ours either.
-    if len(body) > most_values and sum(map(body.count, (b",", b"[", b"{"))) > most_values:
+    if len(body) > most_values and _has_more_values(body, most_values):
         raise Malformed("", f"the body has more than {most_values} values", "syntax")
     try:
         return msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise Malformed("", "the body is not valid JSON", "syntax") from None
+
+
+def _has_more_values(body: bytes, most: int) -> bool:
+    # Commas and brackets in texts count too: whoever has so many is no caller of ours either.
+    count = 0
+    for start in range(0, len(body), _PIECE):
+        count += sum(body.count(sign, start, start + _PIECE) for sign in (b",", b"[", b"{"))
+        if count > most:
+            return True
+    return False
 
 
 def json_response(
@@ -245,6 +256,7 @@ def read_form(content_type: str, body: bytes) -> tuple[Part, ...]:
 # may be long: a text is taken apart and searched through.
 _MOST_PARTS = 256
 _MOST_FIELD = 2**20
+_PIECE = 2**20  # bytes
 
 
 def _read_urlencoded(body: bytes) -> tuple[Part, ...]:
@@ -263,7 +275,6 @@ def _read_urlencoded(body: bytes) -> tuple[Part, ...]:
 
 def _read_multipart(boundary: str, body: bytes) -> tuple[Part, ...]:
     parts: list[Part] = []
-    data = b""
     try:
         with PushMultipartParser(
             boundary,
@@ -271,16 +282,25 @@ def _read_multipart(boundary: str, body: bytes) -> tuple[Part, ...]:
             max_segment_count=_MOST_PARTS,
             header_charset="latin-1",  # takes every byte; `_unescape` makes UTF-8 of them
         ) as parser:
-            for event in parser.parse(body):
+            for event in chain.from_iterable(map(parser.parse, _pieces(body))):
                 if isinstance(event, MultipartSegment):
-                    segment, data = event, b""
+                    segment, data = event, io.BytesIO()
                 elif event is None:  # the segment is whole
-                    parts.append(_read_part(segment, data))
+                    parts.append(_read_part(segment, data.getvalue()))
                 else:
-                    data = data + event if data else bytes(event)
+                    data.write(event)
     except MultipartError as problem:
         raise Malformed("", f"the multipart form is broken: {problem}", "syntax") from None
     return tuple(parts)
+
+
+def _pieces(body: bytes) -> Iterator[bytes]:
+    """A body a piece at a time, so that nobody else has to wait for all of it to be read."""
+    if len(body) <= _PIECE:
+        yield body
+        return
+    for start in range(0, len(body), _PIECE):
+        yield body[start : start + _PIECE]
 
 
 def _read_part(segment: MultipartSegment, data: bytes) -> Part:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import fcntl
 import gc
 import os
@@ -75,6 +76,9 @@ _READY_SECONDS, _READY_KEPT_SECONDS = 5, 1.0
 # A connection has so long for the head of its next request, which has so many bytes: each of many
 # may send one that never ends. More of them than the backlog are refused by the system.
 _HEAD_SECONDS, _MOST_HEAD, _BACKLOG = 20, 64 * 1024, 1024
+# Of glibc's malloc.h.
+_M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8
+_LARGE_BLOCK, _ARENAS = 2**20, 2
 _OTHER_FILES = 2048  # that are open beside connections: databases, sources, results, children
 _COUNTED_SECONDS = 5.0  # that `/metrics` tells the same counts of tasks
 
@@ -492,6 +496,7 @@ async def serve(
     `shared` says that other processes of this server listen on the same port, and that the one
     which started them holds the other end of standard input.
     """
+    _give_memory_back()
     with _alone(settings):
         if not shared:
             check_address(settings.host, settings.port)
@@ -506,6 +511,7 @@ async def work(
 
     Where it is `watched`, the port of the settings answers `/healthz`, `/readyz` and `/metrics`.
     """
+    _give_memory_back()
     if watched:
         check_address(settings.host, settings.port)
     app = await App.build(settings)
@@ -615,6 +621,20 @@ def _spare_the_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
+
+
+def _give_memory_back() -> None:
+    """Have the C library return large blocks to the system when they are freed.
+
+    It keeps them else, split among threads, and an upload of the morning is memory all day. To be
+    called before there are threads.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):  # another C library than glibc
+        return
+    mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK)
+    mallopt(_M_ARENA_MAX, _ARENAS)
 
 
 async def _listening(settings: Settings, serving: asyncio.Task[None]) -> None:

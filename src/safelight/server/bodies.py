@@ -7,6 +7,7 @@ given back when its request is answered. Whoever is not known shares one caller'
 from __future__ import annotations
 
 import asyncio
+import io
 from collections import Counter, deque
 from typing import NamedTuple
 
@@ -112,22 +113,23 @@ class Room:
     async def _receive(self, receive: Receive, most: int) -> bytes:
         # Each `receive` is a journey to the HTTP server's thread and back: none is made once all
         # is here.
-        parts: list[bytes] = []
-        size = 0
-        while size != self._length:
+        # And what has come is kept in one block: many small ones would be twice as much memory, and
+        # stay where they were.
+        body = io.BytesIO()
+        while body.tell() != self._length:
             message = await receive()
             if message["type"] == "http.disconnect":
                 # Its caller went away, or sent what is no chunk, and waits to hear so.
                 raise BadRequest("The body broke off")
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
+            body.write(message.get("body", b""))
+            size = body.tell()
             if size > most:
                 raise _too_large(most)
             if size > self.size:
                 await self._bodies.take(self, min(most, max(size, 2 * self.size)) - self.size)
             if not message.get("more_body"):
                 break
-        return b"".join(parts)
+        return body.getvalue()
 
     async def skip(self, receive: Receive) -> None:
         """Receive a small body that nobody reads, so that its connection may be used again."""
