@@ -290,6 +290,8 @@ def _read_multipart(boundary: str, body: bytes) -> tuple[Part, ...]:
                 else:
                     data.write(event)
     except MultipartError as problem:
+        # The parser keeps it: with its frames it would keep itself, and the whole body.
+        problem.__traceback__ = None
         raise Malformed("", f"the multipart form is broken: {problem}", "syntax") from None
     return tuple(parts)
 
