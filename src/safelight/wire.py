@@ -8,6 +8,7 @@ whatever is wrong with it is raised as `Malformed` with the path to it.
 
 from __future__ import annotations
 
+import codecs
 import io
 import math
 import re
@@ -160,6 +161,13 @@ class Response(Record, frozen=True, kw_only=True):
         return read_json(self.body, _MOST_ANSWERED)
 
 
+_ESCAPE = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}(?:\\u[dD][c-fC-F][0-9a-fA-F]{2})?"
+    rb"|u[dD][c-fC-F][0-9a-fA-F]{2}|.)",
+    re.DOTALL,
+)
+_REPLACED, _MOST_ESCAPES = rb"\ufffd", 200_000
+
 # How many values a JSON body may have. A byte of JSON may be a list of 60 bytes here, so its size
 # alone bounds neither the memory nor the time that it costs; a list of a thousand tasks has some
 # 50,000 values.
@@ -170,10 +178,23 @@ def read_json(body: bytes, most_values: int = _MOST_ASKED) -> Any:
     """`body` as a JSON value, with numbers as int or float. Raises `Malformed`."""
     if len(body) > most_values and _has_more_values(body, most_values):
         raise Malformed("", f"the body has more than {most_values} values", "syntax")
+    body = body.removeprefix(codecs.BOM_UTF8)
     try:
         return msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass
+    try:
+        return msgspec.json.decode(_mend_surrogates(body))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise Malformed("", "the body is not valid JSON", "syntax") from None
+
+
+def _mend_surrogates(body: bytes) -> bytes:
+    """JSON in which half a surrogate pair, as a text that was cut in two has it, is replaced."""
+    if body.count(b"\\") > _MOST_ESCAPES:
+        return body
+    # Only halves have the length of one escape: pairs are longer, all others shorter.
+    return _ESCAPE.sub(lambda found: _REPLACED if len(found[0]) == 6 else found[0], body)
 
 
 def _has_more_values(body: bytes, most: int) -> bool:
@@ -307,6 +328,8 @@ def _pieces(body: bytes) -> Iterator[bytes]:
 
 def _read_part(segment: MultipartSegment, data: bytes) -> Part:
     filename = segment.filename
+    if filename is None:
+        filename = _extended_filename(segment.header("Content-Disposition") or "")
     if not segment.name:
         raise Malformed("", "a part of the form has no name", "syntax")
     if filename is None and len(data) > _MOST_FIELD:
@@ -317,6 +340,20 @@ def _read_part(segment: MultipartSegment, data: bytes) -> Part:
         filename=None if filename is None else _unescape(filename),
         media_type=segment.header("Content-Type"),
     )
+
+
+# `filename*=UTF-8''%E4%B8%AD.png` (RFC 8187), for clients that send no plain one.
+_EXTENDED = re.compile(
+    r";\s*filename\*\s*=\s*(utf-8|iso-8859-1)'[^';]{0,20}'([^;\s]{1,2000})", re.I
+)
+
+
+def _extended_filename(disposition: str) -> str | None:
+    found = _EXTENDED.search(disposition)
+    if found is None:
+        return None
+    # As the plain ones are here: the bytes of UTF-8, each a character.
+    return unquote(found[2], found[1], errors="replace").encode().decode("latin-1")
 
 
 # The HTML standard escapes the quote and the line ends in the names of a form. The backslash and
@@ -704,13 +741,18 @@ class Dialect:
         return False
 
     def match(self, request: Request) -> Match:
-        """The operation that `request` asks for. Raises `UnknownOperation`."""
-        route = self._exact.get((request.method, request.path))
+        """The operation that `request` asks for. Raises `UnknownOperation`.
+
+        A path means the same with a slash at its end, and HEAD what GET does.
+        """
+        method = "GET" if request.method == "HEAD" else request.method
+        path = request.path.rstrip("/") or "/"
+        route = self._exact.get((method, path))
         if route is not None:
             return Match(route.op, _NOTHING, route.open, route.files)
         for route, pattern in self._patterns:
-            found = pattern.fullmatch(request.path)
-            if found and route.method == request.method:
+            found = pattern.fullmatch(path)
+            if found and route.method == method:
                 params = {name: unquote(value) for name, value in found.groupdict().items()}
                 return Match(route.op, params, route.open, route.files)
         raise UnknownOperation(f"There is no {request.method} {request.path}", name=request.path)

@@ -880,7 +880,6 @@ def test_query_without_an_id_is_no_validation_error() -> None:
     ("fault", "code", "heard_as"),
     [
         (NotFound(), 422, NotFound),
-        (UnknownOperation("GET /x"), 404, NotFound),
         (Unauthenticated(), 401, Unauthenticated),
         (InsufficientCredits(), 402, InsufficientCredits),
         (UnknownModel("x"), 422, UnknownModel),
@@ -897,6 +896,12 @@ def test_kie_tells_faults_in_the_body_alone(fault: Fault, code: int, heard_as: t
     status, body, response = told(fault, jobs=KIE_JOBS)
     assert (status, body["code"], body["data"]) == (200, code, None)
     assert type(raised(response, KIE_JOBS)) is heard_as
+
+
+def test_kies_unknown_routes_are_told_by_http_too() -> None:
+    status, body, response = told(UnknownOperation(), jobs=KIE_JOBS)
+    assert (status, body["code"], body["data"]) == (404, 404, None)
+    assert type(raised(response, KIE_JOBS)) is NotFound
 
 
 def test_rate_limit_says_when_to_come_back() -> None:

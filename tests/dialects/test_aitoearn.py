@@ -919,8 +919,14 @@ def test_the_key_is_in_a_header_of_its_own() -> None:
     assert WIRE.read_key(request, 0).secret == "ai_secret"
 
 
-@pytest.mark.parametrize("headers", [(), (("x-api-key", " "),), (("authorization", "Bearer k"),)])
-def test_a_bearer_is_no_api_key(headers: tuple[tuple[str, str], ...]) -> None:
+def test_the_key_may_be_a_bearer_too() -> None:
+    bearer = ("authorization", "Bearer k")
+    for headers, secret in (((bearer,), "k"), ((bearer, ("x-api-key", "own")), "own")):
+        assert WIRE.read_key(Request(method="GET", path="/", headers=headers), 0).secret == secret
+
+
+@pytest.mark.parametrize("headers", [(), (("x-api-key", " "),), (("authorization", "Bearer"),)])
+def test_no_key_is_none(headers: tuple[tuple[str, str], ...]) -> None:
     with pytest.raises(Unauthenticated) as told:
         WIRE.read_key(Request(method="GET", path="/", headers=headers), 0)
     assert told.value.reason == "missing"

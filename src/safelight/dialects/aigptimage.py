@@ -395,7 +395,9 @@ class Jobs(Dialect):
         if isinstance(fault, RateLimited) and not self.relative.coded:
             data = _allowance(fault)
         body = {"code": told.code, "msg": _message(told, fault), "data": data}
-        return json_response(body, OK if self.relative.coded else told.code, headers=headers)
+        # A route that there is not is told by HTTP too: clients try their second one then [client].
+        plain = not self.relative.coded or isinstance(fault, UnknownOperation)
+        return json_response(body, told.code if plain else OK, headers=headers)
 
 
 def _within(value: Any, levels: int) -> bool:

@@ -82,6 +82,7 @@ from safelight.wire import (
     json_request,
     json_response,
     query_string,
+    read_bearer,
     retry_after_header,
 )
 
@@ -373,8 +374,9 @@ class AiToEarn(Dialect):
     # -------------------------------------------------------------------------------------- key
 
     def read_key(self, request: Request, now: int) -> Credential:
-        # An API key as a bearer is not taken on these routes: bearers are web sessions [source].
-        secret = (request.header("x-api-key") or "").strip()
+        # There a bearer is a web session [source]; here there are none, and clients that know one
+        # way alone send their key so.
+        secret = (request.header("x-api-key") or "").strip() or read_bearer(request)
         if not secret:
             raise Unauthenticated("The X-Api-Key header carries no API key", reason="missing")
         return Credential(secret=secret)

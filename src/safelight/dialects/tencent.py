@@ -91,7 +91,7 @@ class Tencent(Dialect):
     def match(self, request: Request) -> Match:
         if request.path != "/":
             raise UnknownOperation(f"{request.method} {request.path}", name=request.path)
-        if request.method not in ("GET", "POST"):
+        if request.method not in ("GET", "HEAD", "POST"):
             raise UnknownOperation(request.method, what="protocol", name=request.method)
         action = _common(request, "Action")
         # Clients may write the first letter small; the SDK for Python makes it a capital [client].

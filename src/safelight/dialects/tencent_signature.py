@@ -147,7 +147,8 @@ def _date_of_day(days: int) -> str:
 
 
 def _query(request: Request) -> str:
-    return request.query if request.method == "GET" else ""  # empty for POST, whatever is sent
+    # Empty for POST, whatever is sent.
+    return request.query if request.method in ("GET", "HEAD") else ""
 
 
 def _signed_headers(request: Request, names: list[str]) -> Headers:
