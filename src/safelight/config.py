@@ -85,6 +85,7 @@ class Settings(BaseSettings):
     max_text: int = Field(default=256 * 1024, ge=1024)  # bytes of what a task is asked with
     max_source: int = Field(default=32 * 2**20, gt=0)  # bytes of one source file
     max_pixels: int = Field(default=4096 * 4096, gt=0)  # of a picture, read or made
+    cors_origins: tuple[str, ...] = ("*",)  # whose pages browsers let ask; none: nobody's
     rates: dict[str, str] = Field(
         default_factory=lambda: {"tencent.DescribeImageTaskDetail": "20/second"}
     )  # by dialect and operation, for each key

@@ -467,7 +467,7 @@ STRAY = {
     ),
     "aitoearn": (
         "/api/ai", "/api/ai/", "/api/ai/image", "/api/ai/image/task", "/api/ai/image/task/",
-        "/api/ai/image/task/1/2", "/api/ai/video/generations/", "/api/ai/models/audio",
+        "/api/ai/image/task/1/2", "/api/ai/video/generations//x", "/api/ai/models/audio",
         "/api/ai/image/task/..%2f..%2fsecret/x", "/api/ai/" + "x" * 3000,
     ),
 }  # fmt: skip

@@ -136,13 +136,22 @@ async def test_head_has_no_body(serving: Serving) -> None:
     assert int(answer.headers["content-length"]) > 0
 
 
-@pytest.mark.parametrize("path", ["/", "/nothing", "/v10", "/v1x/images", "/files/x", "/healthz"])
+@pytest.mark.parametrize("path", ["/", "/files/x", "/healthz"])
 async def test_what_is_no_dialects_is_answered_by_the_app(start_app: StartApp, path: str) -> None:
     serving = await start_app(dialects=("tensorslab",))
 
     answer = await serving.http.get(path)
 
     assert "application/json" not in answer.headers["content-type"]
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/v10", "/v1x/images"])
+async def test_what_is_nobodys_is_told_in_json(start_app: StartApp, path: str) -> None:
+    serving = await start_app(dialects=("tensorslab",))
+
+    answer = await serving.http.get(path)
+
+    assert (answer.status_code, answer.json()["code"]) == (404, 404)
 
 
 async def test_what_is_no_http_is_passed_on(serving: Serving) -> None:
@@ -602,7 +611,7 @@ async def test_a_rate_is_told_in_the_dialects_words(
 async def test_what_a_dialect_does_not_claim_goes_on(echo: httpx.AsyncClient) -> None:
     answer = await echo.get("/echo/open", headers={"x-not-mine": "1"})
 
-    assert answer.text == "Not Found"
+    assert answer.json()["message"] == "There is no GET /echo/open"
 
 
 async def test_requests_are_counted_by_what_they_asked(serving: Serving) -> None:

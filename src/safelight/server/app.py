@@ -26,8 +26,9 @@ from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server.embed import Server
 from starlette.applications import Starlette
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
@@ -81,6 +82,11 @@ _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8
 _LARGE_BLOCK, _ARENAS = 2**20, 2
 _OTHER_FILES = 2048  # that are open beside connections: databases, sources, results, children
 _COUNTED_SECONDS = 5.0  # that `/metrics` tells the same counts of tasks
+
+
+# What pages may read of an answer beside its body; and how long a browser need not ask again.
+_SHOWN_HEADERS = ("Retry-After", "ETag", "Content-Range", "Accept-Ranges", "X-Request-Id")
+_PREFLIGHT_SECONDS = 86_400
 
 
 class Broken(Exception):
@@ -180,7 +186,7 @@ class App:
             failed=self.metrics.stuck,
         )
         self.files = Files(store, blobs, links, self.oldest)
-        self.asgi = Bridge(
+        bridge = Bridge(
             self.dialects,
             self.service,
             self.keyring,
@@ -193,6 +199,7 @@ class App:
             public_url=settings.public_url,
             default_url=local_url(settings),
         )
+        self.asgi = _for_browsers(bridge, settings.cors_origins)
         self.draining = False
         self._working: asyncio.Task[None] | None = None
         self._running: list[asyncio.Task[None]] = []
@@ -288,7 +295,11 @@ class App:
     def behind(self) -> Starlette:
         """The application of what is no dialect's."""
         return Starlette(
-            exception_handlers={StoreUnavailable: _unavailable, BlobError: _unavailable},
+            exception_handlers={
+                StoreUnavailable: _unavailable,
+                BlobError: _unavailable,
+                404: _no_such_path,
+            },
             routes=[
                 Route("/", self._page),
                 Route("/healthz", self._healthz),
@@ -333,10 +344,34 @@ class App:
         )
 
 
+def _for_browsers(asgi: ASGIApp, origins: tuple[str, ...]) -> ASGIApp:
+    """`asgi`, which pages of these origins may ask; never with what a browser keeps, like cookies.
+
+    Keys are sent in headers, by pages that were given them: to be asked by any page gives nobody
+    anything that he does not have.
+    """
+    if not origins:
+        return asgi
+    return CORSMiddleware(
+        asgi,
+        allow_origins=origins,
+        allow_methods=("GET", "HEAD", "POST", "DELETE"),
+        allow_headers=("*",),
+        expose_headers=_SHOWN_HEADERS,
+        max_age=_PREFLIGHT_SECONDS,
+    )
+
+
 async def _wait_until(until: float, *tasks: asyncio.Task[None]) -> None:
     """Wait for tasks to end, up to a time of the loop."""
     if tasks:
         await asyncio.wait(tasks, timeout=until - asyncio.get_running_loop().time())
+
+
+async def _no_such_path(request: Request, problem: Exception) -> Response:
+    # In JSON, with the words that clients of most services look for: some know nothing else.
+    sentence = f"There is no {request.method} {request.url.path[:200]}"
+    return JSONResponse({"code": 404, "msg": sentence, "message": sentence}, 404)
 
 
 async def _unavailable(request: Request, problem: Exception) -> Response:

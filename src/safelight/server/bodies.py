@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import zlib
 from collections import Counter, deque
 from typing import NamedTuple
 
@@ -131,6 +132,11 @@ class Room:
                 break
         return body.getvalue()
 
+    async def take(self, most: int) -> None:
+        """Take room for a body of so many bytes, where there is less. Raises `Unavailable`."""
+        if most > self.size:
+            await self._bodies.take(self, most - self.size)
+
     async def skip(self, receive: Receive) -> None:
         """Receive a small body that nobody reads, so that its connection may be used again."""
         if self._length is None or self._length > _MOST_SKIPPED:
@@ -156,6 +162,20 @@ class _Waiting(NamedTuple):
     room: Room
     size: int
     given: asyncio.Future[None]
+
+
+def inflate(body: bytes, most: int) -> bytes:
+    """A gzip body unpacked. Raises `TooLarge` as soon as that is known, or `BadRequest`."""
+    unpacking = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    try:
+        plain = unpacking.decompress(body, most + 1)
+    except zlib.error:
+        raise BadRequest("The body is not gzip, as its Content-Encoding says") from None
+    if len(plain) > most:
+        raise _too_large(most)
+    if not unpacking.eof or unpacking.unused_data:
+        raise BadRequest("The body is not whole, or more than one")
+    return plain
 
 
 def _announced(head: Request) -> int | None:

@@ -18,6 +18,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import takewhile
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -25,9 +26,9 @@ import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from safelight.blobs import BlobError
-from safelight.errors import Fault, Internal, Malformed, TooLarge, Unavailable
+from safelight.errors import BadRequest, Fault, Internal, Malformed, TooLarge, Unavailable
 from safelight.links import Links
-from safelight.server.bodies import Bodies, Room
+from safelight.server.bodies import Bodies, Room, inflate
 from safelight.server.keys import Keyring
 from safelight.server.metrics import Metrics
 from safelight.server.rates import Rates
@@ -92,7 +93,7 @@ class Bridge:
         if scope["type"] != "http":
             await self._behind(scope, receive, send)
             return
-        dialect = self._dialect_of(scope["path"])
+        dialect = self._dialect_of(scope["path"]) or self._nearest(scope["path"])
         if dialect is None:
             await self._behind(scope, receive, send)
             return
@@ -108,6 +109,15 @@ class Bridge:
             if path == prefix or (prefix != "/" and path.startswith(f"{prefix}/")):
                 return dialect
         return None
+
+    def _nearest(self, path: str) -> Dialect | None:
+        """The dialect whose paths begin as this one, which is nobody's: its clients ask for it."""
+        asked = path.split("/")[1:]
+        shared = [
+            (_common(prefix.split("/")[1:], asked), dialect) for prefix, dialect in self._prefixes
+        ]
+        most, nearest = max(shared, key=lambda pair: pair[0], default=(0, None))
+        return nearest if most else None
 
     async def _answer(self, dialect: Dialect, head: Request, receive: Receive) -> Response:
         """The answer to a request, whatever happens."""
@@ -137,11 +147,14 @@ class Bridge:
             raise TooLarge(f"The query string is longer than {_MOST_QUERY} characters")
         caller = None if call.dialect.told_in_body(head) else await self._judge(call)
         try:
-            call.take(await call.room.receive(receive, self._most(call)))
+            most = self._most(call)
+            call.take(await call.room.receive(receive, most))
             if caller is None:
+                await self._unpack(call, most)
                 caller = await self._judge_whole(call)
             else:
                 await self._check(call, caller)
+                await self._unpack(call, most)  # what was signed is what was sent
             assert call.match is not None
             self._rates.spend(call.dialect.name, call.match.op, caller.id)
             command = await self._aside(call, _read_command, call.dialect, call.match, call.context)
@@ -189,6 +202,17 @@ class Bridge:
         if caller.credential is not None and caller.credential.check is not None:
             request = call.context.request
             await self._aside(call, caller.credential.check, caller.secret, request)
+
+    async def _unpack(self, call: _Call, most: int) -> None:
+        """Unpack a body that was sent compressed, within the same limit. Raises `BadRequest`."""
+        encoding = (call.context.request.header("content-encoding") or "identity").strip().lower()
+        if encoding == "identity" or not call.context.request.body:
+            return
+        if encoding not in ("gzip", "x-gzip"):
+            raise BadRequest(f"Content-Encoding: {encoding[:40]} is not read here, but gzip is")
+        assert call.room is not None
+        await call.room.take(most)
+        call.take(await self._aside(call, inflate, call.context.request.body, most))
 
     async def _aside(self, call: _Call, act: Callable[..., _T], *arguments: Any) -> _T:
         """Read what was sent: on the loop where it is small, which nearly all is."""
@@ -248,6 +272,12 @@ class _Call:
     def _replace(self, body: bytes) -> None:
         request = msgspec.structs.replace(self.context.request, body=body)
         self.context = msgspec.structs.replace(self.context, request=request)
+
+
+def _common(first: Sequence[str], second: Sequence[str]) -> int:
+    """How many words two paths begin with alike."""
+    alike = takewhile(lambda pair: pair[0] == pair[1], zip(first, second, strict=False))
+    return sum(1 for _ in alike)
 
 
 def _read_command(dialect: Dialect, match: Match, context: Context) -> Command:
