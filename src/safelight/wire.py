@@ -409,6 +409,16 @@ class Reading:
             return default
         return kind.read(self._untext(name, raw, kind), self.at(name))
 
+    def echo(self, name: str, kind: Sort, default: Any = None) -> Any:
+        """The value of that name, or the default where there is none, or nonsense.
+
+        For what an answer tells beside the state and the result: no task is lost to it.
+        """
+        try:
+            return self.value(name, kind, default)
+        except Malformed:
+            return default
+
     def text(self, name: str, default: Any = ...) -> Any:
         return self.value(name, TEXT, default)
 
@@ -600,6 +610,11 @@ class Fields:
             if value is not None:
                 values[ours] = value
         return values
+
+    def read_echo(self, reading: Reading) -> dict[str, Any]:
+        """As `read`, but that what cannot be read is left out too."""
+        values = {ours: reading.echo(theirs, sort) for ours, theirs, sort in self.fields}
+        return {ours: value for ours, value in values.items() if value is not None}
 
 
 class States:

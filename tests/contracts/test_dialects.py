@@ -753,6 +753,55 @@ def bodied(request: Request, body: bytes) -> Request:
     return msgspec.structs.replace(request, body=body)
 
 
+# What tells of a task that it has succeeded, and where its result is: with nonsense in the place of
+# these an answer is nonsense. Everything else that it says is an echo.
+ESSENTIAL = {
+    "tensorslab": {"code", "data", "image_status", "task_status", "url"},
+    "aigptimage": {"code", "data", "state", "resultJson"},
+    "kie": {"code", "data", "state", "resultJson"},
+    "aitoearn": {"code", "data", "status", "images", "videoUrl", "coverUrl"},
+    "tencent": {
+        *("Response", "Status", "ImageUrls", "VideoUrls", "ImageProcessTaskResultSet"),
+        *("ErrMsg", "ErrCode"),
+    },
+}
+STRANGE: tuple[Any, ...] = (
+    "24",
+    "45%",
+    "2026-01-30T12:00:00+02:00",
+    "x",
+    "",
+    24,
+    0.5,
+    True,
+    [],
+    {},
+)
+
+
+@wires
+@pytest.mark.parametrize("new", STRANGE, ids=repr)
+def test_no_finished_task_is_lost_to_a_strange_echo(wire: Dialect, new: Any) -> None:
+    for submit in submits_of(wire):
+        fetch = fetch_of(wire, submit)
+        task = task_of(Status.SUCCEEDED, submit, wire)
+        response = serve(wire, wire.write_request(fetch), task)
+        body = response.json()
+        for place in places(body):
+            if place and place[-1] not in ESSENTIAL[wire.name] and not inside(wire, place):
+                changed = replaced(body, place, new)
+                heard = wire.read_reply(fetch, json_response(changed, response.status))
+                assert isinstance(heard, Task), place
+                assert heard.status is Status.SUCCEEDED, place
+                assert [one.url for one in heard.artifacts] == [task.artifacts[0].url], place
+
+
+def inside(wire: Dialect, place: tuple[Any, ...]) -> bool:
+    """Whether a place is part of what says where the result is."""
+    results = {"url", "images", "ImageUrls", "VideoUrls", "ImageProcessTaskResultSet"}
+    return bool(results & {name for name in place[:-1] if isinstance(name, str)})
+
+
 @given(data=st.data(), value=JSON)
 @wires
 def test_a_wrong_value_anywhere_in_a_request_is_refused_or_read(

@@ -898,6 +898,16 @@ def test_kie_tells_faults_in_the_body_alone(fault: Fault, code: int, heard_as: t
     assert type(raised(response, KIE_JOBS)) is heard_as
 
 
+@pytest.mark.parametrize(
+    ("progress", "heard"), [(45, 45), ("45", 45), ("45%", 45), ("45.4 %", 45), ("soon", None)]
+)
+def test_progress_is_read_however_it_is_written(progress: Any, heard: int | None) -> None:
+    data = {"taskId": ID, "state": "generating", "progress": progress, "createTime": "yesterday"}
+    reply = KIE_JOBS.read_reply(Fetch(id=ID), json_response({"code": 200, "msg": "", "data": data}))
+    assert isinstance(reply, Task)
+    assert (reply.status, reply.progress, reply.created) == (Status.RUNNING, heard, None)
+
+
 def test_kies_unknown_routes_are_told_by_http_too() -> None:
     status, body, response = told(UnknownOperation(), jobs=KIE_JOBS)
     assert (status, body["code"], body["data"]) == (404, 404, None)

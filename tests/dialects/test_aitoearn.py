@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import random
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -750,10 +752,6 @@ def test_times(text: str, millis: int) -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        {"createdAt": "noon"},
-        {"createdAt": 1},
-        {"points": "1"},
-        {"request": []},
         {"status": 1},
         {"status": "success", "images": {}},
         {"status": "success", "images": ["https://a"]},
@@ -762,6 +760,15 @@ def test_times(text: str, millis: int) -> None:
 def test_an_answer_that_the_pages_do_not_allow(data: dict[str, Any]) -> None:
     with pytest.raises(Malformed, match="data"):
         fetched(**data)
+
+
+@pytest.mark.parametrize(
+    "echo", [{"createdAt": "noon"}, {"createdAt": 1}, {"points": "1"}, {"request": []}]
+)
+def test_no_picture_is_lost_to_an_echo_that_is_nonsense(echo: dict[str, Any]) -> None:
+    task = fetched(status="success", images=[{"url": "https://a.example/1.png"}], **echo)
+    assert task.status is Status.SUCCEEDED
+    assert [artifact.url for artifact in task.artifacts] == ["https://a.example/1.png"]
 
 
 def test_a_submission_without_an_id() -> None:
@@ -917,6 +924,50 @@ def test_the_key_is_in_a_header_of_its_own() -> None:
     request = WIRE.write_key(Request(method="GET", path="/"), Key(secret="ai_secret"), 0)
 
     assert WIRE.read_key(request, 0).secret == "ai_secret"
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 786_431, 786_432, 786_433, 3 * 2**20 + 1])
+def test_a_data_uri_of_any_size_is_read(size: int) -> None:
+    data = random.Random(size).randbytes(size)
+    encoded = base64.encodebytes(data).decode()  # in lines, as mail has it
+
+    assert read_image(f"data:image/png;base64,{encoded}") == data
+
+
+@pytest.mark.parametrize(
+    "encoded",
+    [
+        "A",
+        "AAAA=",
+        "AA==AAAA",
+        "A" * (2**20 - 2) + "==" + "AAAA",
+        "A" * 2**20 + "é",
+        "A" * (2**20 + 1),
+    ],
+    ids=len,
+)
+def test_a_data_uri_that_is_none_is_malformed(encoded: str) -> None:
+    with pytest.raises(Malformed, match="image: not base64"):
+        read_image(f"data:image/png;base64,{encoded}")
+
+
+def test_pictures_are_found_where_the_provider_left_them() -> None:
+    link = {"url": "https://files.example/1.png"}
+    for told in (
+        {"images": [link], "response": {"list": [{"url": "https://else.example/"}]}},
+        {"response": {"list": [link]}},
+        {"images": None, "response": {"list": [link], "data": []}},
+    ):
+        data = {"logId": ID, "status": "success", **told}
+        heard = WIRE.read_reply(Fetch(id=ID), json_response({"code": 0, "data": data}))
+        assert isinstance(heard, Task)
+        assert [artifact.url for artifact in heard.artifacts] == [link["url"]]
+
+
+def read_image(uri: str) -> bytes | None:
+    body = Reading({"model": "m", "prompt": "p", "image": uri})
+    (source,) = aitoearn_bodies.read_submit(aitoearn_bodies.EDIT, body).sources
+    return source.data
 
 
 def test_the_key_may_be_a_bearer_too() -> None:

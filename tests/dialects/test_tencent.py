@@ -596,6 +596,37 @@ def test_a_processing_without_steps_is_asked_for_by_its_model() -> None:
 
 
 @pytest.mark.parametrize(
+    ("model", "name", "version"),
+    [
+        ("Kling-2.1", "Kling", "2.1"),
+        ("Kling-3.0-Omni", "Kling", "3.0-Omni"),
+        ("Vidu-q2-pro", "Vidu", "q2-pro"),
+        ("Hunyuan", "Hunyuan", None),
+        ("nano-banana", "nano-banana", None),
+        ("gpt-image-2", "gpt-image", "2"),
+    ],
+)
+def test_a_model_is_a_name_and_a_version(model: str, name: str, version: str | None) -> None:
+    submit = Submit(kind=Kind.VIDEO, model=model, prompt="a")
+    request = TENCENT.write_request(submit)
+
+    body = request.json()
+    assert (body["ModelName"], body.get("ModelVersion")) == (name, version)
+    assert read(request).model == model
+
+
+@pytest.mark.parametrize("echo", [{"InputInfo": []}, {"CreateTime": "noon"}, {"Message": 5}])
+def test_no_picture_is_lost_to_an_echo_that_is_nonsense(echo: dict[str, Any]) -> None:
+    output = {"Path": "/1.png", "SignedUrl": "https://a.example/1.png"}
+    results = [{"Status": "SUCCESS", "Progress": "most", "Output": output}]
+    detail = {"Status": "FINISH", "ImageProcessTaskResultSet": results, **echo}
+    task = TENCENT.read_reply(Fetch(id=ID), json_response({"Response": detail}))
+    assert isinstance(task, Task)
+    assert (task.status, task.progress) == (Status.SUCCEEDED, None)
+    assert [artifact.url for artifact in task.artifacts] == ["https://a.example/1.png"]
+
+
+@pytest.mark.parametrize(
     ("command", "action"),
     [
         (Fetch(id=f"2600-WorkflowTask-{ID}", kind=Kind.VIDEO), "DescribeImageTaskDetail"),

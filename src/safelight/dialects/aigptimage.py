@@ -57,6 +57,7 @@ from safelight.wire import (
     ANYTHING,
     INTEGER,
     NUMBER,
+    TEXT,
     Context,
     Dialect,
     Field,
@@ -84,7 +85,15 @@ DEEPEST = 64  # ours: the body is kept whole, in records that are nested themsel
 
 # ------------------------------------------------------------------------------------------ answer
 
-PERCENT = Sort("number", lambda value, path: round(NUMBER.read(value, path)), round, NUMBER.parse)
+
+def _read_percent(value: Any, path: str) -> int:
+    if isinstance(value, str):  # `45%`, of some relatives [client]
+        value = Reading({path: value.removesuffix("%")}, text=True).number(path)
+    number: float = NUMBER.read(value, path)
+    return round(number)
+
+
+PERCENT = Sort("number", _read_percent, round)
 
 ANSWER = Fields(
     Field("id", "taskId"),
@@ -359,7 +368,7 @@ class Jobs(Dialect):
                 raise Unsupported(f"{self.title} has no such operation")
 
     def _read_task(self, data: Reading, command: Fetch) -> Task:
-        values = {"id": command.id, **ANSWER.read(data), **MORE_ANSWER.read(data)}
+        values = {"id": command.id, **ANSWER.read_echo(data), **MORE_ANSWER.read_echo(data)}
         word = data.value("state", ANYTHING, "")
         known = str(word).lower()  # a reseller shouts [client]
         status = self.relative.states.read(known)
@@ -422,7 +431,7 @@ def _open(response: Response) -> Reading:
         envelope = Reading(response.json(), text=True)
         code = envelope.integer("code")
         # Both names are in use; some relatives' samples have the longer one.
-        message = envelope.text("msg", None) or envelope.text("message", "")
+        message = envelope.echo("msg", TEXT) or envelope.echo("message", TEXT, "")
     except Malformed:
         if response.status >= 400:
             raise fault_of_status(response.status, "", response) from None
@@ -473,7 +482,7 @@ def _read_failure(data: Reading) -> Failure:
     """A number of the table, or a word; a number that is not in it is the provider's own."""
     word = data.value("failCode", ANYTHING, None)
     code = _FAILURES.get(str(word), FailureCode.PROVIDER_ERROR)
-    message = data.text("failMsg", "The task failed")
+    message = data.echo("failMsg", TEXT, "The task failed")
     return Failure(code=code, message=message, provider_code=None if word is None else str(word))
 
 

@@ -59,6 +59,7 @@ from safelight.task import (
     bare_id,
 )
 from safelight.wire import (
+    ANYTHING,
     INTEGER,
     NUMBER,
     TEXT,
@@ -423,7 +424,7 @@ def _open(response: Response) -> Reading:
     """The envelope of a good answer. Raises the `Fault` that a bad one tells."""
     try:
         envelope = Reading(response.json(), text=True)
-        code, message = envelope.integer("code"), envelope.text("message", "")
+        code, message = envelope.integer("code"), envelope.echo("message", TEXT, "")
     except Malformed:
         if response.status >= 400:
             raise fault_of_status(response.status, "", response) from None
@@ -581,19 +582,22 @@ def _read_status(states: States, data: Reading) -> dict[str, Any]:
 
 
 def _read_image_task(data: Reading, id: str) -> Task:
-    values = {"id": id, **IMAGE_DATA.read(data), **_read_status(IMAGE_STATES, data)}
+    values = {"id": id, **IMAGE_DATA.read_echo(data), **_read_status(IMAGE_STATES, data)}
     values |= _read_span(values["status"], values.get("updated"), data)
     if values["status"] is Status.SUCCEEDED:
-        links = (_read_link(image) for image in data.objects("images"))
+        # `images` is made of the list in `response` there [source]: some answers have that alone.
+        there = data if data.has("images") else _read_object(data, "response")
+        images = there.objects("images" if data.has("images") else "list")
+        links = (_read_link(image) for image in images)
         values["artifacts"] = tuple(Artifact(url=link) for link in links if link)
     if values["status"] is Status.FAILED:
-        values["failure"] = _read_failure(data.text("errorMessage", ""))
-    return build_task(values, submit=read_request_echo(data.object("request")))
+        values["failure"] = _read_failure(data.echo("errorMessage", TEXT, ""))
+    return build_task(values, submit=read_request_echo(_read_object(data, "request")))
 
 
 def _read_span(status: Status, updated: int | None, data: Reading) -> dict[str, int]:
     """When the work began and ended. The wire says how long; its last change was the end."""
-    duration = data.number("duration", None)
+    duration = data.echo("duration", NUMBER)
     if status not in (Status.SUCCEEDED, Status.FAILED) or duration is None or updated is None:
         return {}
     return {"started": updated - round(duration), "finished": updated}
@@ -612,13 +616,19 @@ def _read_failure(message: str) -> Failure:
 
 
 def _read_video_task(data: Reading, id: str) -> Task:
-    values = {"id": id, **VIDEO_DATA.read(data), **_read_status(VIDEO_STATES, data)}
+    values = {"id": id, **VIDEO_DATA.read_echo(data), **_read_status(VIDEO_STATES, data)}
     if values["status"] is Status.SUCCEEDED:
         links = (data.text(name, None) for name in ("videoUrl", "coverUrl"))
         values["artifacts"] = tuple(Artifact(url=link) for link in links if link)
     if values["status"] is Status.FAILED:
-        values["failure"] = _read_failure(data.object("error").text("message", ""))
-    return build_task(values, submit=read_input_echo(data.object("input")))
+        values["failure"] = _read_failure(_read_object(data, "error").echo("message", TEXT, ""))
+    return build_task(values, submit=read_input_echo(_read_object(data, "input")))
+
+
+def _read_object(data: Reading, name: str) -> Reading:
+    """An object that the answer tells beside state and result; empty where it is none."""
+    found = data.echo(name, ANYTHING)
+    return Reading(found if isinstance(found, dict) else {}, data.at(name))
 
 
 def _read_page(data: Reading, command: List) -> Page:
@@ -633,7 +643,7 @@ def _read_page(data: Reading, command: List) -> Page:
 
 
 def _read_log(item: Reading) -> Task:
-    values = {"id": item.text("id"), **LOG_DATA.read(item), **_read_status(IMAGE_STATES, item)}
+    values = {"id": item.text("id"), **LOG_DATA.read_echo(item), **_read_status(IMAGE_STATES, item)}
     values |= _read_span(values["status"], values.get("updated"), item)
     return build_task(values, submit=Submit(kind=Kind(item.text("type"))))
 

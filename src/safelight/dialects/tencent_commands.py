@@ -156,8 +156,9 @@ _UNPROCESSED = (
     "audio",
 )
 
-# `Kling-2.1` is ModelName and ModelVersion; read back they are joined again, whatever was split.
-_VERSIONED = re.compile(r"(.+)-([A-Za-z]?[0-9][0-9A-Za-z.]*)")
+# `Kling-2.1`, `Kling-3.0-Omni` and `Vidu-q2-pro` are a ModelName and, from the first word on that
+# begins with a number, a ModelVersion; read back they are joined again, whatever was split.
+_VERSIONED = re.compile(r"(.{1,100}?)-([A-Za-z]?[0-9][0-9A-Za-z.-]*)")
 
 
 # ---------------------------------------------------------------------------------------- reading

@@ -20,6 +20,7 @@ from safelight.dialects.tencent_words import (
     decorated,
     query_of,
 )
+from safelight.errors import Malformed
 from safelight.task import (
     Artifact,
     Failure,
@@ -33,7 +34,7 @@ from safelight.task import (
     Submit,
     Task,
 )
-from safelight.wire import Field, Fields, Reading, States, build_task
+from safelight.wire import INTEGER, TEXT, Field, Fields, Reading, States, build_task
 
 # FINISH is no success: a task that failed is FINISH with an error beside it [doc] [client]. So the
 # word for a status is a pair, the status and how its parts came out.
@@ -196,7 +197,7 @@ def read_detail(data: Reading, command: Fetch) -> Task:
     code, number, message = _read_error(data, results)
     word = data.text("Status", None)
     outcome = _outcome(word, results, failed=bool(code or number))
-    status, values = DETAIL_STATES.read(outcome), _TIMES.read(data)
+    status, values = DETAIL_STATES.read(outcome), _TIMES.read_echo(data)
     if not DETAIL_STATES.knows(outcome):
         values["status_word"] = word
     if status is Status.FAILED:
@@ -212,11 +213,11 @@ def _read_error(data: Reading, results: list[Reading]) -> tuple[str, int, str]:
     """The error of the task, or of the first of its parts that has one."""
     code, number = data.text("ErrMsg", ""), data.integer("ErrCode", 0)
     if code or number:
-        return code, number, data.text("Message", "")
+        return code, number, data.echo("Message", TEXT, "")
     for result in results:
         if result.text("ErrMsg", "") or result.text("Status", "") == "FAIL":
-            return result.text("ErrMsg", ""), 0, result.text("Message", "")
-    return "", 0, data.text("Message", "")
+            return result.text("ErrMsg", ""), 0, result.echo("Message", TEXT, "")
+    return "", 0, data.echo("Message", TEXT, "")
 
 
 def _outcome(word: str | None, results: list[Reading], *, failed: bool) -> Any:
@@ -233,7 +234,7 @@ def _outcome(word: str | None, results: list[Reading], *, failed: bool) -> Any:
 
 def _progress(results: list[Reading]) -> int | None:
     """How far the parts are, together; None where none says it."""
-    said = [result.integer("Progress", None) for result in results]
+    said = [result.echo("Progress", INTEGER) for result in results]
     known = [progress for progress in said if progress is not None]
     return sum(known) // len(known) if known else None
 
@@ -269,7 +270,10 @@ def _read_asked(data: Reading) -> Submit:
 
 
 def _read_url(data: Reading) -> tuple[Source, ...]:
-    url = data.object("InputInfo").object("UrlInputInfo").text("Url", "")
+    try:
+        url = data.object("InputInfo").object("UrlInputInfo").text("Url", "")
+    except Malformed:  # an echo, and no more
+        url = ""
     return (Source(url=url),) if url else ()
 
 
@@ -279,7 +283,7 @@ def read_aigc(data: Reading, command: Fetch) -> Task:
     kind = Kind.VIDEO if query == "DescribeAigcVideoTask" else Kind.IMAGE
     word = data.text("Status", None)
     status = AIGC_STATES.read(word)
-    found = _SIZE.fullmatch(data.text("Resolution", ""))
+    found = _SIZE.fullmatch(data.echo("Resolution", TEXT, ""))
     width, height = (int(found[1]), int(found[2])) if found else (None, None)
     urls = data.texts("VideoUrls" if kind is Kind.VIDEO else "ImageUrls", ())
     return Task(
@@ -293,7 +297,7 @@ def read_aigc(data: Reading, command: Fetch) -> Task:
 
 
 def _aigc_failure(data: Reading) -> Failure:
-    message = data.text("Message", "") or "The task failed"
+    message = data.echo("Message", TEXT) or "The task failed"
     return Failure(code=FailureCode.PROVIDER_ERROR, message=message)
 
 
@@ -309,7 +313,7 @@ def read_page(data: Reading, command: List) -> Page:
 
 def _read_listed(item: Reading) -> Task:
     word = (item.text("Status", None), item.flag("SubTaskHasFailed", None))
-    status, values = LIST_STATES.read(word), _LIST_TIMES.read(item)
+    status, values = LIST_STATES.read(word), _LIST_TIMES.read_echo(item)
     if not LIST_STATES.knows(word):
         values["status_word"] = word[0]
     if status is Status.FAILED:

@@ -46,11 +46,11 @@ from safelight.wire import (
     INTEGER,
     NUMBER,
     TEXT,
+    TEXTS,
     Context,
     Dialect,
     Field,
     Fields,
-    Frame,
     Part,
     Reading,
     Request,
@@ -514,7 +514,7 @@ def _open(response: Response) -> Reading:
     """The envelope of a good answer. Raises the `Fault` that a bad one tells."""
     try:
         envelope = Reading(response.json())
-        code, message = envelope.integer("code"), envelope.text("msg", "")
+        code, message = envelope.integer("code"), envelope.echo("msg", TEXT, "")
     except Malformed:
         if response.status >= 400:
             raise fault_of_status(response.status, "", response) from None
@@ -529,21 +529,21 @@ def _open(response: Response) -> Reading:
 
 
 def _read_image(data: Reading, command: Fetch) -> Task:
-    values = IMAGE_DATA.read(data)
+    values = IMAGE_DATA.read_echo(data)
     values["artifacts"] = _artifacts(data)
-    if data.has("category"):
-        values["submit.model"] = data.text("category")
-    values["submit.sources"] = tuple(Source(url=url) for url in data.texts("images", ()))
+    if category := data.echo("category", TEXT):
+        values["submit.model"] = category
+    values["submit.sources"] = tuple(Source(url=url) for url in data.echo("images", TEXTS, ()))
     return _read_task(
         data, values, IMAGE_STATES, "image_status", "error_message", command, Kind.IMAGE
     )
 
 
 def _read_video(data: Reading, command: Fetch) -> Task:
-    values = VIDEO_DATA.read(data)
+    values = VIDEO_DATA.read_echo(data)
     values["artifacts"] = _artifacts(data)
-    if data.has("imageurl"):
-        values["submit.sources"] = (Source(role=Role.FIRST_FRAME, url=data.text("imageurl")),)
+    if first := data.echo("imageurl", TEXT):
+        values["submit.sources"] = (Source(role=Role.FIRST_FRAME, url=first),)
     return _read_task(data, values, VIDEO_STATES, "task_status", "message", command, Kind.VIDEO)
 
 
@@ -561,7 +561,7 @@ def _read_task(
     status = states.read(word)
     values.setdefault("id", command.id)
     if status is Status.FAILED:
-        reason = data.text(reason_name, "") or "The task failed"
+        reason = data.echo(reason_name, TEXT) or "The task failed"
         values["failure"] = Failure(code=FailureCode.PROVIDER_ERROR, message=reason)
     if word is not None and not states.knows(word):
         values["status_word"] = str(word)
@@ -569,10 +569,8 @@ def _read_task(
 
 
 def _artifacts(data: Reading) -> tuple[Artifact, ...]:
-    frame = Frame(width=data.integer("width", None), height=data.integer("height", None))
-    return tuple(
-        Artifact(url=url, width=frame.width, height=frame.height) for url in data.texts("url", ())
-    )
+    width, height = data.echo("width", INTEGER), data.echo("height", INTEGER)
+    return tuple(Artifact(url=url, width=width, height=height) for url in data.texts("url", ()))
 
 
 DIALECTS = (TensorsLab(),)
