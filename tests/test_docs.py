@@ -71,6 +71,19 @@ def test_every_dialect_is_explained(name: str) -> None:
 def test_every_engine_has_a_page(name: str) -> None:
     assert f"`{name}`" in read("engines", f"{name}.md")
     assert f"(engines/{name}.md)" in read("configuration.md")
+    assert f"(docs/engines/{name}.md)" in README.read_text(encoding="utf-8")
+
+
+def test_the_readme_calls_nothing_absent_that_is_there() -> None:
+    """What an engine is said to be, by its module or in its card, is not among what is missing."""
+    readme = README.read_text(encoding="utf-8")
+    absent = readme.partition("## What is not there yet")[2].partition("\n## ")[0].lower()
+
+    assert absent
+    for name in (*engines.found(), *dialects.found()):
+        assert name not in absent
+    for built in ("diffusion", "local model", "super-resolution", "restoration", "another service"):
+        assert built not in absent
 
 
 def test_every_variable_that_children_get_is_named() -> None:
