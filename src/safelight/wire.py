@@ -556,6 +556,15 @@ TEXTS = Sort("list of strings", _read_texts, list)
 ANYTHING = Sort("any value", _read_anything, _same)
 
 
+def _read_seed(value: Any, path: str) -> int | None:
+    seed = _read_integer(value, path)
+    return None if seed == _ANY_SEED else seed
+
+
+_ANY_SEED = -1  # on every wire, whether its pages say so or its clients only send it
+SEED = INTEGER._replace(read=_read_seed)
+
+
 def pairs(sort: Sort, *both: tuple[Any, Any]) -> Sort:
     """A sort whose values are ours on the left and the wire's on the right, one for one."""
     to_wire = dict(both)

@@ -672,6 +672,19 @@ def commands_of_every_sort() -> list[Command]:
     return [Delete(ids=(ID,)), Cancel(id=ID), List(), Models()]
 
 
+@wires
+def test_a_seed_of_minus_one_is_any_seed(wire: Dialect) -> None:
+    asked = 0
+    for submit in submits_of(wire):
+        seeded = msgspec.structs.replace(submit, seed=-1)
+        if can_say(wire, seeded):
+            asked += 1
+            heard = read(wire, wire.write_request(seeded))
+            assert isinstance(heard, Submit)
+            assert heard.seed is None
+    assert asked
+
+
 # ------------------------------------------------------------------------------------------ fuzzing
 
 JSON = st.recursive(

@@ -20,6 +20,7 @@ from safelight.wire import (
     FLAG,
     INTEGER,
     NUMBER,
+    SEED,
     TEXT,
     Field,
     Fields,
@@ -44,10 +45,10 @@ def _at_least_one(value: Any, path: str) -> int:
 
 
 def _read_seed(value: Any, path: str) -> int | None:
-    seed: int = INTEGER.read(value, path)
-    if seed < -1:
+    seed: int | None = SEED.read(value, path)
+    if seed is not None and seed < 0:
         raise Malformed(path, "must be -1 (any) or more")
-    return None if seed == -1 else seed
+    return seed
 
 
 def _read_seconds(value: Any, path: str) -> float:
@@ -69,7 +70,7 @@ def _read_format(value: Any, path: str) -> str | None:
 
 
 COUNT = INTEGER._replace(read=_at_least_one)
-SEED = INTEGER._replace(read=_read_seed)  # [K] -1 asks for any
+_SEED = SEED._replace(read=_read_seed)  # [K] -1 asks for any
 SECONDS = NUMBER._replace(read=_read_seconds)
 FORMAT = TEXT._replace(read=_read_format)
 
@@ -78,7 +79,7 @@ INPUT = Fields(
     Field("prompt", "prompt"),
     Field("negative", "negative_prompt"),
     Field("quality", "quality"),
-    Field("seed", "seed", SEED),
+    Field("seed", "seed", _SEED),
     Field("fps", "fps", COUNT),
 )
 OTHER_INPUT = Fields(

@@ -24,6 +24,7 @@ from safelight.wire import (
     FLAG,
     INTEGER,
     NUMBER,
+    SEED,
     TEXT,
     TEXTS,
     Field,
@@ -101,7 +102,7 @@ EDIT = Form(
 VIDEO = Form(
     "video.create",
     Kind.VIDEO,
-    Fields(_MODEL, _PROMPT, Field("duration", "duration", AMOUNT), Field("seed", "seed", INTEGER)),
+    Fields(_MODEL, _PROMPT, Field("duration", "duration", AMOUNT), Field("seed", "seed", SEED)),
     {
         "resolution": TEXT,
         "ratio": TEXT,

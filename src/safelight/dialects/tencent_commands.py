@@ -35,6 +35,7 @@ from safelight.task import (
 from safelight.wire import (
     FLAG,
     INTEGER,
+    SEED,
     TEXT,
     Field,
     Fields,
@@ -277,7 +278,7 @@ def _read_additional(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
         path = reading.at("size")
         more = merge_frames([read_frame(reading.text("size"), path)])
     if reading.has("seed"):
-        more["seed"] = reading.integer("seed")
+        more["seed"] = reading.value("seed", SEED)
     rest = {name: value for name, value in reading.values.items() if name not in ("size", "seed")}
     return rest, more
 

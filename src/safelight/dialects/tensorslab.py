@@ -45,6 +45,7 @@ from safelight.wire import (
     FLAG,
     INTEGER,
     NUMBER,
+    SEED,
     TEXT,
     TEXTS,
     Context,
@@ -134,7 +135,7 @@ FLAG_TEXT = Sort("boolean", FLAG.read, lambda value: "1" if value else "0", FLAG
 IMAGE_FORM = Fields(
     Field("prompt", "prompt"),
     Field("count", "batchsize", INTEGER),
-    Field("seed", "seed", INTEGER),
+    Field("seed", "seed", SEED),
 )
 VIDEO_FORM = Fields(
     Field("prompt", "prompt"),
@@ -142,7 +143,7 @@ VIDEO_FORM = Fields(
     Field("duration", "duration", SECONDS),
     Field("resolution", "resolution"),
     Field("fps", "fps", INTEGER),
-    Field("seed", "seed", INTEGER),
+    Field("seed", "seed", SEED),
     Field("audio", "generate_audio", FLAG_TEXT),
 )
 # What only this wire can say: kept as it came, and written back.
