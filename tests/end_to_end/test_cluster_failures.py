@@ -220,8 +220,9 @@ async def test_a_database_that_crashes_and_returns_costs_no_task(
 
 def check_everything_away(api: Running, http: httpx.Client, id: str) -> None:
     assert http.get(f"{api.url}/healthz").status_code == 200
-    assert http.get(f"{api.url}/readyz").status_code == 503
-    assert http.get(f"{api.url}/metrics").status_code == 503
+    # What was there a moment ago is told for some seconds.
+    until(lambda: http.get(f"{api.url}/readyz").status_code == 503)
+    until(lambda: http.get(f"{api.url}/metrics").status_code == 503)
     for dialect in SERVED:
         check_away(api, http, dialect, IMAGES[dialect])
         check_away(api, http, dialect, Fetch(id=id, kind=Kind.IMAGE))
@@ -257,7 +258,7 @@ async def test_a_bucket_that_is_away_for_a_while_costs_no_task(
                 await so(partial(uploads, cluster))
                 with pytest.raises(Unavailable, match="please try again"):
                     await client.submit(asked)
-                assert http.get(f"{api.url}/readyz").status_code == 503
+                until(lambda: http.get(f"{api.url}/readyz").status_code == 503)
             finally:
                 own_s3.start()
             load.accepted.append((await client.submit(asked)).id)
