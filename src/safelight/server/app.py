@@ -78,8 +78,7 @@ _READY_SECONDS, _READY_KEPT_SECONDS = 5, 1.0
 # may send one that never ends. More of them than the backlog are refused by the system.
 _HEAD_SECONDS, _MOST_HEAD, _BACKLOG = 20, 64 * 1024, 1024
 # Of glibc's malloc.h.
-_M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8
-_LARGE_BLOCK, _ARENAS = 2**20, 2
+_M_MMAP_THRESHOLD, _LARGE_BLOCK = -3, 2**20
 _OTHER_FILES = 2048  # that are open beside connections: databases, sources, results, children
 _COUNTED_SECONDS = 5.0  # that `/metrics` tells the same counts of tasks
 
@@ -661,15 +660,13 @@ def _spare_the_collector() -> None:
 def _give_memory_back() -> None:
     """Have the C library return large blocks to the system when they are freed.
 
-    It keeps them else, split among threads, and an upload of the morning is memory all day. To be
-    called before there are threads.
+    It keeps them else, and an upload of the morning is memory all day.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):  # another C library than glibc
         return
     mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK)
-    mallopt(_M_ARENA_MAX, _ARENAS)
 
 
 async def _listening(settings: Settings, serving: asyncio.Task[None]) -> None:
