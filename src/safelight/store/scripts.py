@@ -197,18 +197,13 @@ def _take_token(task: Task, token: str, digest: str, oldest: int) -> Script[Task
 
 def _find_same(task: Task, token: str, digest: str, oldest: int) -> Script[Task | None]:
     """The task that this idempotency key made; it is forgotten where that one is."""
-    key = {"owner": task.owner, "token": token}
-    rows = yield Query("get_idempotency", key)
-    if not rows:
+    named = yield from _named(task.owner, token, digest, oldest)
+    if named is not None and named.forgotten:
+        yield Query(
+            "drop_idempotency", {"owner": task.owner, "token": token, "task_id": named.task_id}
+        )
         return None
-    said, task_id, finished = rows[0]
-    if finished is not None and finished <= oldest:
-        yield Query("drop_idempotency", {**key, "task_id": task_id})
-        return None
-    if said != digest:
-        raise DifferentBody
-    rows = yield Query("get_any_task", {"id": task_id, "oldest": 0})
-    return read_task(rows[0])
+    return (yield from get_any(named.task_id)) if named is not None else None
 
 
 def find_repeat(owner: str, token: str, digest: str, oldest: int) -> Script[Task | None]:
@@ -216,15 +211,28 @@ def find_repeat(owner: str, token: str, digest: str, oldest: int) -> Script[Task
 
     Raises `DifferentBody` where that key came with another `digest`.
     """
+    named = yield from _named(owner, token, digest, oldest)
+    if named is None or named.forgotten:
+        return None
+    return (yield from get_any(named.task_id))
+
+
+class _Named(NamedTuple):
+    """The task that an idempotency key made, and whether it is too old to count."""
+
+    task_id: str
+    forgotten: bool
+
+
+def _named(owner: str, token: str, digest: str, oldest: int) -> Script[_Named | None]:
     rows = yield Query("get_idempotency", {"owner": owner, "token": token})
     if not rows:
         return None
     said, task_id, finished = rows[0]
-    if finished is not None and finished <= oldest:
-        return None
-    if said != digest:
+    forgotten = finished is not None and finished <= oldest
+    if said != digest and not forgotten:
         raise DifferentBody
-    return (yield from get_any(task_id))
+    return _Named(task_id, forgotten)
 
 
 def enqueue(id: str, engine: str) -> Script[None]:
