@@ -21,10 +21,8 @@ from safelight.errors import InvalidValue, Unavailable
 from safelight.media import FORMATS, NoPicture, TooManyPixels, picture_size
 
 _FIRST = 256 * 1024  # bytes
-_LOOKS, _WHOLE_LOOKS = (
-    1,
-    1,
-)  # that are under way at once; Pillow's own are not apart from each other
+# Of either kind one at a time: what Pillow is told of warnings is told to the whole process.
+_LOOKS = 1
 _WAIT_SECONDS = 10.0  # for one's turn
 _SECONDS = 10.0  # that the whole file may take
 
@@ -36,9 +34,9 @@ class Inspector:
         self._most_pixels = most_pixels
         self._seconds = seconds
         self._threads = ThreadPoolExecutor(_LOOKS, "safelight-look")
-        self._children = Children(_WHOLE_LOOKS)
+        self._children = Children(_LOOKS)
         self._turns = asyncio.Semaphore(_LOOKS)
-        self._whole_turns = asyncio.Semaphore(_WHOLE_LOOKS)
+        self._whole_turns = asyncio.Semaphore(_LOOKS)
 
     async def check(self, data: bytes, parameter: str) -> None:
         """Raise `InvalidValue` unless `data` begins as a picture of so many pixels.

@@ -122,13 +122,14 @@ class Bridge:
     async def _answer(self, dialect: Dialect, head: Request, receive: Receive) -> Response:
         """The answer to a request, whatever happens."""
         began = time.perf_counter()
-        call = _Call(dialect, Context(request=head, request_id=new_request_id(), now=self._clock()))
+        context = Context(request=head, request_id=new_request_id(), now=self._clock())
+        call = _Call(dialect, context, self._bodies.room("", head))
         try:
             response = await self._carry_out(call, receive)
         except Exception as problem:
             # Handed on, and never kept: whoever keeps it keeps this frame, and all that was sent.
             response = _refuse(call, problem)
-        if call.room is not None and call.room.unread:
+        if call.room.unread:
             await call.room.skip(receive)
             if call.room.unread:
                 # Nothing more can come on this connection.
@@ -142,7 +143,6 @@ class Bridge:
     async def _carry_out(self, call: _Call, receive: Receive) -> Response:
         """Judge the head, receive the body, and do what is asked. Raises `Fault`, `Malformed`."""
         head = call.context.request
-        call.room = self._bodies.room("", head)
         if len(head.query) > _MOST_QUERY:
             raise TooLarge(f"The query string is longer than {_MOST_QUERY} characters")
         caller = None if call.dialect.told_in_body(head) else await self._judge(call)
@@ -176,7 +176,6 @@ class Bridge:
         call.match = call.dialect.match(call.context.request)
         caller = await self._identify(call)
         self._rates.look(call.dialect.name, call.match.op, caller.id)
-        assert call.room is not None
         call.room.who = caller.id
         return caller
 
@@ -210,7 +209,6 @@ class Bridge:
             return
         if encoding not in ("gzip", "x-gzip"):
             raise BadRequest(f"Content-Encoding: {encoding[:40]} is not read here, but gzip is")
-        assert call.room is not None
         await call.room.take(most)
         call.take(await self._aside(call, inflate, call.context.request.body, most))
 
@@ -253,11 +251,11 @@ class _Call:
 
     __slots__ = ("context", "dialect", "match", "room")
 
-    def __init__(self, dialect: Dialect, context: Context) -> None:
+    def __init__(self, dialect: Dialect, context: Context, room: Room) -> None:
         self.dialect = dialect
         self.context = context
+        self.room = room
         self.match: Match | None = None
-        self.room: Room | None = None
 
     def take(self, body: bytes) -> None:
         """The body has arrived."""
