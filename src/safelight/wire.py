@@ -174,6 +174,9 @@ _REPLACED, _MOST_ESCAPES = rb"\ufffd", 200_000
 _MOST_ASKED, _MOST_ANSWERED = 50_000, 500_000
 
 
+_NO_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
 def read_json(body: bytes, most_values: int = _MOST_ASKED) -> Any:
     """`body` as a JSON value, with numbers as int or float. Raises `Malformed`."""
     if len(body) > most_values and _has_more_values(body, most_values):
@@ -181,12 +184,14 @@ def read_json(body: bytes, most_values: int = _MOST_ASKED) -> Any:
     body = body.removeprefix(codecs.BOM_UTF8)
     try:
         return msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        pass
+    except _NO_JSON:
+        mended = _mend_surrogates(body)
     try:
-        return msgspec.json.decode(_mend_surrogates(body))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise Malformed("", "the body is not valid JSON", "syntax") from None
+        if mended != body:  # else it would be read twice for nothing
+            return msgspec.json.decode(mended)
+    except _NO_JSON:
+        pass
+    raise Malformed("", "the body is not valid JSON", "syntax")
 
 
 def _mend_surrogates(body: bytes) -> bytes:
