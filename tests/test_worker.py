@@ -85,6 +85,7 @@ class Parts:
             models_of(self.engine, *self.rules),
             Fetcher(10_000, 5, private=True),
             self.links,
+            results=Fetcher(10_000, 5),
             scratch=self.scratch,
             time_limit=time_limit,
             most_deaths=most_deaths,

@@ -79,12 +79,12 @@ class Worker:
         fetcher: Fetcher,
         links: Links,
         *,
+        results: Fetcher,
         scratch: Path,
         time_limit: float,
         most_deaths: int,
         max_pixels: int,
         patience: float = 600,
-        results: Fetcher | None = None,
         secret: Callable[[str], Awaitable[str]] | None = None,
         public_url: str | None = None,
         observe: Callable[[str, float], None] = lambda engine, seconds: None,
@@ -95,7 +95,7 @@ class Worker:
         self._blobs = blobs
         self._models = models
         self._fetcher = fetcher
-        self._results = results or fetcher  # fetches what was made elsewhere
+        self._results = results  # fetches what was made elsewhere
         self._links = links
         self._scratch = scratch
         self._time_limit = time_limit

@@ -60,7 +60,9 @@ class Bench:
     blobs: Blobs
     options: dict[str, Any] = field(default_factory=dict)
     at_key: Callable[[], object] = lambda: None  # called when the key is asked for
-    results: Fetcher | None = None  # what fetches pictures that lie elsewhere
+    results: Fetcher = field(
+        default_factory=lambda: Fetcher(10_000, 5, private=True)
+    )  # what fetches pictures that lie elsewhere
 
     def worker(self, name: str = "w1") -> Worker:
         options = {"url": self.api.url, "key": "ours", "per_second": 1000.0, **self.options}
