@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,14 +16,11 @@ from safelight.errors import Fault
 from safelight.task import Command, Reply
 from safelight.wire import (
     Context,
-    Part,
     Request,
     Response,
-    json_request,
     json_response,
-    query_string,
-    write_form,
 )
+from wire_cases import part_of, request_of
 
 WIRES = Path(__file__).parent.parent / "wires"
 COMMANDS = {record.__name__: record for record in get_args(Command)}
@@ -71,30 +67,6 @@ def fault_of(said: Mapping[str, Any]) -> Fault:
     more = {name: value for name, value in said.items() if name not in ("type", "message")}
     fault: Fault = getattr(errors, said["type"])(said["message"], **more)
     return fault
-
-
-def request_of(said: Mapping[str, Any]) -> Request:
-    headers = tuple((name.lower(), value) for name, value in said.get("headers", {}).items())
-    request = Request(method=said["method"], path=said["path"])
-    if "json" in said:
-        request = json_request(said["method"], said["path"], said["json"])
-    if "form" in said:
-        content_type, body = write_form(map(part_of, said["form"]))
-        request = Request(
-            method=said["method"],
-            path=said["path"],
-            headers=(("content-type", content_type),),
-            body=body,
-        )
-    query = query_string(said.get("query", {}))
-    return msgspec.structs.replace(request, query=query).with_headers(*headers)
-
-
-def part_of(said: Sequence[Any]) -> Part:
-    name, value = said
-    if isinstance(value, str):
-        return Part(name=name, data=value.encode())
-    return Part(name=name, data=base64.b64decode(value["data"]), filename=value["filename"])
 
 
 def response_of(said: Mapping[str, Any]) -> Response:
