@@ -159,8 +159,8 @@ async def test_an_upload_is_kept_under_the_tasks_name(parts: Parts) -> None:
 
 
 REFUSED = [
-    (upload(b"no picture"), "source 1: not a picture"),
-    (upload(picture(200, 51)), "source 1: 200x51"),
+    (upload(b"no picture"), "sources.0: not a picture"),
+    (upload(picture(200, 51)), "sources.0: 200x51"),
     (upload(b"x" * (MOST_BYTES + 1), Role.VIDEO), "larger than 2000 bytes"),
     (Source(url="http://127.0.0.1/"), "private"),
     (Source(url="http://169.254.169.254/files/x"), "private"),
@@ -175,7 +175,7 @@ async def test_a_source_that_cannot_be_is_refused_at_once(
     with pytest.raises(InvalidValue, match=said) as told:
         await parts.submit(sources=(source, upload(picture())))
 
-    assert told.value.parameter == "source 1"
+    assert told.value.parameter == "sources.0"
     assert parts.files() == []
 
 
@@ -307,8 +307,8 @@ LONG = "x" * MOST_TEXT
         ({"prompt": "a", "negative": LONG}, "negative"),
         ({"prompt": "a" * 9, "extra": {"input": {"style": LONG}}}, "extra"),
         ({"prompt": LONG, "extra": {"body": {"prompt": LONG}}}, "prompt"),
-        ({"sources": (Source(url=f"http://93.184.216.34/{LONG}"),)}, "source 1"),
-        ({"sources": (upload(picture()), Source(data=picture(), name=LONG))}, "source 2"),
+        ({"sources": (Source(url=f"http://93.184.216.34/{LONG}"),)}, "sources.0"),
+        ({"sources": (upload(picture()), Source(data=picture(), name=LONG))}, "sources.1"),
         ({"idempotency_key": LONG}, "idempotency_key"),
     ],
 )

@@ -16,13 +16,14 @@ import msgspec
 import structlog
 
 from safelight.blobs import BlobError, Blobs
-from safelight.errors import Conflict, Internal, InvalidValue, NotFound
+from safelight.engines import traits_of
+from safelight.errors import Conflict, Internal, InvalidValue, NotFound, Unsupported
 from safelight.fetching import Fetcher
 from safelight.inspection import Inspector
 from safelight.links import Links
 from safelight.lists import Lists
 from safelight.media_types import media_type_of
-from safelight.models import ModelMap
+from safelight.models import ModelMap, Place
 from safelight.store import Store, StoreUnavailable, scripts
 from safelight.store.scripts import DifferentBody, TooLong
 from safelight.task import (
@@ -45,6 +46,7 @@ from safelight.task import (
     drop_data,
     new_id,
 )
+from safelight.wire import CANNOT
 
 _log = structlog.get_logger("safelight.service")
 
@@ -128,6 +130,7 @@ class Service:
             return earlier
         place = self._models.find(submit)
         place.engine.check(submit, place.options)
+        _check_demands(submit, place)
         await self._check_sources(who, submit)
         now = self._clock()
         # No secrets: who has no key gains nothing by an id, and links are signed. The kernel's
@@ -216,7 +219,7 @@ class Service:
             raise InvalidValue(f"more than {_MOST_SOURCES} sources", parameter="sources")
         named: list[tuple[str, str]] = []
         for index, source in enumerate(submit.sources):
-            parameter = f"source {index + 1}"
+            parameter = f"sources.{index}"
             if source.data is not None:
                 if len(source.data) > self._max_source:
                     raise InvalidValue(
@@ -293,6 +296,13 @@ class Service:
         return self._clock() - self._retention
 
 
+def _check_demands(submit: Submit, place: Place) -> None:
+    """Raise `Unsupported` for what only one wire can say, where nobody hands it on."""
+    if not traits_of(place.engine).passes_on:
+        for name in submit.demands:
+            raise Unsupported(f"{name}: {CANNOT}", parameter=name)
+
+
 def _different() -> Conflict:
     return Conflict(
         "the idempotency key was used before, with another request", parameter="Idempotency-Key"
@@ -306,8 +316,8 @@ def _longest(submit: Submit) -> str:
         for name, value in msgspec.structs.asdict(drop_data(submit)).items()
         if name not in ("extra", "sources")
     } | {
-        f"source {number}": len(_encoder.encode(source))
-        for number, source in enumerate(drop_data(submit).sources, 1)
+        f"sources.{index}": len(_encoder.encode(source))
+        for index, source in enumerate(drop_data(submit).sources)
     }
     longest = max(sizes, key=sizes.__getitem__)
     # What is there on one wire only may repeat the others: it is named where it has more than they.

@@ -91,6 +91,8 @@ class Submit(Record, frozen=True, kw_only=True):
     `resolution` (`"2K"`, `"720p"`); `safelight.sizes` resolves them. `duration` is in seconds.
     With `operations` the task processes its source; otherwise it makes something from `prompt`.
     `extra` holds what only one wire can say; only the dialect that read it writes it back.
+    `demands` holds what one wire alone can say too, and what changes the result, by the names that
+    faults tell: where no engine passes it on, the task is refused by that name.
     """
 
     kind: Kind = Kind.IMAGE
@@ -111,6 +113,7 @@ class Submit(Record, frozen=True, kw_only=True):
     audio: bool | None = None
     operations: tuple[Operation, ...] = ()
     extra: dict[str, Any] = msgspec.field(default_factory=dict)
+    demands: dict[str, Any] = msgspec.field(default_factory=dict)
     idempotency_key: str | None = None
 
 

@@ -13,7 +13,7 @@ import io
 import math
 import re
 import secrets
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import chain
 from operator import attrgetter
@@ -43,9 +43,10 @@ from safelight.errors import (
     Unavailable,
     UnknownModel,
     UnknownOperation,
+    Unsupported,
     Upstream,
 )
-from safelight.task import Command, Kind, Models, Record, Reply, Status, Task
+from safelight.task import Command, Kind, Models, Record, Reply, Status, Submit, Task
 
 # ------------------------------------------------------------------------------ request, response
 
@@ -810,6 +811,15 @@ class Dialect:
         """The answer that tells `fault`; `op` is None where none was found."""
         raise NotImplementedError
 
+    def parameter_name(self, op: str, name: str, submit: Submit) -> str:
+        """What this wire calls the parameter that a fault of operation `op` names.
+
+        `name` is a field of `Submit`, with what lies in it behind dots: `width`, `sources.0` for
+        the first source of `submit`, `denoise.type` for an option of an operation. What is no name
+        of ours is left as it is.
+        """
+        return name
+
     # key
 
     def read_key(self, request: Request, now: int) -> Credential:
@@ -981,6 +991,16 @@ def retry_after_header(fault: Fault) -> tuple[tuple[str, str], ...]:
     if isinstance(fault, RateLimited | Unavailable) and fault.retry_after is not None:
         return (("retry-after", str(max(1, math.ceil(fault.retry_after)))),)
     return ()
+
+
+CANNOT = "this server cannot do that"
+
+
+def refuse_demands(submit: Submit, title: str, known: Collection[str] = ()) -> None:
+    """Raise `Unsupported` for a demand of another wire than the one of that title."""
+    for name in submit.demands:
+        if name not in known:
+            raise Unsupported(f"{title} cannot say {name}", parameter=name)
 
 
 def deed(command: Command) -> str:

@@ -29,6 +29,7 @@ from safelight.wire import (
     merge_frames,
     read_frame,
     read_json,
+    refuse_demands,
 )
 
 LONGEST_PROMPT = 20_000  # [A], and the widest of kie's models [K]
@@ -350,6 +351,7 @@ _ONCE = (Role.FIRST_FRAME, Role.LAST_FRAME, Role.MASK)
 
 def refuse_unsaid(submit: Submit) -> None:
     """Raise `Unsupported` where `submit` asks for what has no field on this wire."""
+    refuse_demands(submit, "This wire")
     if submit.operations:
         raise Unsupported("This wire has no field for operations", parameter="operations")
     for source in submit.sources:

@@ -34,6 +34,7 @@ from safelight.wire import (
     merge_frames,
     pairs,
     read_frame,
+    refuse_demands,
 )
 
 # ----------------------------------------------------------------------------------------- sorts
@@ -340,6 +341,7 @@ def write_submit(submit: Submit, form: Form) -> dict[str, Any]:
 
 
 def _refuse_unsaid(submit: Submit, form: Form) -> None:
+    refuse_demands(submit, "AiToEarn")
     says = {field.ours for field in form.fields.fields}
     unsaid = [name for name in _UNSAID if name not in says and getattr(submit, name) is not None]
     unsaid += ["operations"] if submit.operations else []

@@ -46,6 +46,7 @@ from safelight.wire import (
     merge_frames,
     read_frame,
     read_json,
+    refuse_demands,
     require,
 )
 
@@ -331,6 +332,8 @@ def _read_list(values: Mapping[str, Any]) -> List:
 
 def write_command(command: Command) -> tuple[str, dict[str, Any]]:
     """The action that says `command`, and its parameters. Raises `Unsupported`."""
+    if isinstance(command, Submit):
+        refuse_demands(command, "Tencent")
     match command:
         case Submit(operations=operations, model=model) if operations or model == PROCESS_IMAGE:
             return "ProcessImage", _write_process(command)

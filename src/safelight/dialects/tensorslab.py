@@ -67,6 +67,7 @@ from safelight.wire import (
     merge_frames,
     read_frame,
     read_ids,
+    refuse_demands,
     require,
     retry_after_header,
     write_form,
@@ -410,6 +411,7 @@ def _frames(sources: tuple[Source, ...]) -> list[Source]:
 
 
 def _refuse_unsaid(submit: Submit) -> None:
+    refuse_demands(submit, "TensorsLab")
     film = submit.kind is Kind.VIDEO
     unsaid = {
         "negative": submit.negative is not None,

@@ -147,9 +147,12 @@ class Traits(Record, frozen=True, kw_only=True):
     An engine that `waits` has its tasks done elsewhere: it is given an `Errand`, its tasks count as
     queued until it yields `Started`, and it keeps their time itself. `concurrency` is how many of
     its tasks one process runs at once, beside those of the other engines; None: it shares theirs.
+    Of one that `passes_on`, its `check` says which of `Submit.demands` it cannot; of others nothing
+    may be demanded.
     """
 
     waits: bool = False
+    passes_on: bool = False
     concurrency: int | None = None
 
 

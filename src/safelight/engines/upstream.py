@@ -108,10 +108,10 @@ class UpstreamEngine:
 
     name = "upstream"
     models = _CARDS
-    traits = Traits(waits=True, concurrency=5000)
+    traits = Traits(waits=True, passes_on=True, concurrency=5000)
 
     def __init__(self, concurrency: int) -> None:
-        self.traits = Traits(waits=True, concurrency=concurrency)
+        self.traits = Traits(waits=True, passes_on=True, concurrency=concurrency)
         self._services: dict[str, _Service] = {}
         self._providers: dict[Options, _Provider] = {}
 

@@ -158,6 +158,7 @@ class Bridge:
             assert call.match is not None
             self._rates.spend(call.dialect.name, call.match.op, caller.id)
             command = await self._aside(call, _read_command, call.dialect, call.match, call.context)
+            call.command = command
             call.drop_body()
             reply = await self._service.carry_out(caller.id, call.dialect.name, command)
             dressed = self._dress(reply, call.context.request)
@@ -249,13 +250,14 @@ class _Caller(NamedTuple):
 class _Call:
     """A request on its way: what is known of it so far, for whoever has to answer it."""
 
-    __slots__ = ("context", "dialect", "match", "room")
+    __slots__ = ("command", "context", "dialect", "match", "room")
 
     def __init__(self, dialect: Dialect, context: Context, room: Room) -> None:
         self.dialect = dialect
         self.context = context
         self.room = room
         self.match: Match | None = None
+        self.command: Command | None = None
 
     def take(self, body: bytes) -> None:
         """The body has arrived."""
@@ -288,7 +290,23 @@ def _read_command(dialect: Dialect, match: Match, context: Context) -> Command:
 def _refuse(call: _Call, problem: Exception) -> Response:
     """The answer that tells a problem, in the dialect's words."""
     op = call.match.op if call.match else None
-    return call.dialect.write_fault(op, _fault_of(problem, call.context.request.path), call.context)
+    fault = _fault_of(problem, call.context.request.path)
+    if op is not None and isinstance(call.command, Submit):
+        _name_parameter(fault, call.dialect, op, call.command)
+    return call.dialect.write_fault(op, fault, call.context)
+
+
+def _name_parameter(fault: Fault, dialect: Dialect, op: str, submit: Submit) -> None:
+    """Have `fault` name its parameter as the caller does, and say it in its sentence too."""
+    ours = fault.parameter
+    if ours is None:
+        return
+    theirs = dialect.parameter_name(op, ours, submit)
+    fault.parameter = theirs
+    if isinstance(fault, BadRequest):
+        sentence = fault.message.removeprefix(f"{ours}: ")
+        named = sentence == fault.message and theirs in sentence
+        fault.message = sentence if named else f"{theirs}: {sentence}"
 
 
 def _fault_of(problem: Exception, path: str) -> Fault:
