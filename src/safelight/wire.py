@@ -8,6 +8,7 @@ whatever is wrong with it is raised as `Malformed` with the path to it.
 
 from __future__ import annotations
 
+import binascii
 import codecs
 import io
 import math
@@ -46,7 +47,18 @@ from safelight.errors import (
     Unsupported,
     Upstream,
 )
-from safelight.task import Command, Kind, Models, Record, Reply, Status, Submit, Task
+from safelight.task import (
+    Command,
+    Kind,
+    Models,
+    Record,
+    Reply,
+    Role,
+    Source,
+    Status,
+    Submit,
+    Task,
+)
 
 # ------------------------------------------------------------------------------ request, response
 
@@ -924,6 +936,47 @@ def merge_frames(frames: Sequence[Frame]) -> dict[str, Any]:
             if value is not None:
                 merged.setdefault(name, value)
     return merged
+
+
+_MOST_HEAD = 256  # characters of a data URI before its data
+_BLANKS = b" \t\r\n\f\v"
+
+
+def is_address(text: str) -> bool:
+    """Whether `text` is an address (http or https), by its beginning."""
+    return text[:8].lower().startswith(("http://", "https://"))
+
+
+def read_source(text: str, path: str, role: Role = Role.IMAGE) -> Source:
+    """The source that an address or a data URI (RFC 2397, in base64) names. Raises `Malformed`."""
+    if is_address(text):
+        return Source(role=role, url=text)
+    head, comma, _ = text[:_MOST_HEAD].partition(",")
+    media_type, *options = head[5:].split(";")
+    if head[:5].lower() != "data:" or not comma or "base64" not in options:
+        raise Malformed(path, "neither an http(s) address nor a data URI in base64")
+    data = read_base64(text, path, text.index(",") + 1)
+    return Source(role=role, data=data, media_type=media_type or None)
+
+
+def read_base64(text: str, path: str, begin: int = 0) -> bytes:
+    """The file that `text` is in base64 from `begin` on. Raises `Malformed`."""
+    data, left = io.BytesIO(), b""
+    try:
+        for start in range(begin, len(text), _PIECE):  # a piece at a time: all of it may be large
+            piece = left + text[start : start + _PIECE].encode("ascii").translate(None, _BLANKS)
+            if data.tell() % 3 and piece:
+                raise ValueError("more data after its padding")
+            whole = len(piece) // 4 * 4
+            left = piece[whole:]
+            data.write(binascii.a2b_base64(piece[:whole], strict_mode=True))
+        if left:
+            raise ValueError("no padding")
+    except ValueError:  # `binascii.Error` and `UnicodeError` are some
+        raise Malformed(path, "not base64") from None
+    if not data.tell():
+        raise Malformed(path, "an empty file")
+    return data.getvalue()
 
 
 def build_task(values: Mapping[str, Any], **more: Any) -> Task:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from safelight.dialects import named
@@ -23,6 +24,7 @@ from safelight.errors import (
     UnknownOperation,
     Unsupported,
 )
+from safelight.sizes import pixels
 from safelight.task import (
     Artifact,
     Cancel,
@@ -149,13 +151,47 @@ def test_a_model_without_a_path_is_an_unknown_operation(path: str) -> None:
         ("2K", {"resolution": "2K"}),
         ("4k", {"resolution": "4K"}),
         ("16:9", {"ratio": "16:9"}),
-        ("", {}),
-        ("  ", {}),
     ],
 )
 def test_a_resolution_is_a_ratio_a_level_or_pixels(resolution: str, size: dict[str, Any]) -> None:
     for model in ("seedreamv4", "zimage"):
         assert image(model=model, resolution=resolution) == Submit(model=model, prompt="a", **size)
+
+
+LEAST, MOST = 3_686_400, 16_777_216  # the pixels that seedreamv45 and seedreamv5 take [doc]
+
+
+@pytest.mark.parametrize("model", ["seedreamv45", "seedreamv5"])
+@pytest.mark.parametrize(
+    "text", ["", " ", "9:16", "16:9", "3:4", "4:3", "1:1", "2:3", "3:2", "2K", "4K"]
+)
+def test_what_these_models_make_is_as_large_as_their_pages_say(model: str, text: str) -> None:
+    asked = image(model=model, resolution=text)
+
+    width, height = pixels(asked)
+    assert LEAST <= width * height <= MOST
+    if ":" in text:
+        across, down = map(int, text.split(":"))
+        assert width * down == height * across
+        assert asked.resolution == "2K"
+        assert {part.name: part.text for part in WIRE.write_request(asked).form()}[
+            "resolution"
+        ] == text
+    assert read(WIRE.write_request(asked)) == asked
+
+
+@pytest.mark.parametrize("text", ["", "  "])
+def test_a_picture_has_the_size_of_its_page_where_none_is_asked_for(text: str) -> None:
+    for model, size in (
+        ("seedreamv4", {}),
+        ("quickedit", {}),
+        ("seedreamv45", {"resolution": "2K"}),
+        ("zimage", {"width": 1024, "height": 1024}),
+    ):
+        asked = image(file(b"1"), model=model, resolution=text)
+        assert asked == Submit(model=model, prompt="a", sources=asked.sources, **size)
+    # Of another size than a page takes: that is the provider's to refuse.
+    assert image(resolution="1500x1500").width == 1500
 
 
 @pytest.mark.parametrize(
@@ -165,13 +201,16 @@ def test_a_resolution_is_a_ratio_a_level_or_pixels(resolution: str, size: dict[s
         ("https://a/1.png,https://a/2.png", ["https://a/1.png", "https://a/2.png"]),
         ("https://a/1.png, http://a/2.png ", ["https://a/1.png", "http://a/2.png"]),
         ("https://a/w_1,h_2/1.png,https://a/2.png", ["https://a/w_1,h_2/1.png", "https://a/2.png"]),
-        ("data:image/png;base64,AAAA", ["data:image/png;base64,AAAA"]),
+        ("https://a/1.png,HTTPS://a/2.png", ["https://a/1.png", "HTTPS://a/2.png"]),
+        ("data:image/png;base64,AAAA", [None]),
+        ("https://a/1.png,data:image/png;base64,AAAA", ["https://a/1.png", None]),
         ("", []),
         (" ", []),
     ],
 )
-def test_addresses_are_joined_by_commas(text: str, urls: list[str]) -> None:
-    assert [source.url for source in image(imageUrl=text).sources] == urls
+def test_addresses_are_joined_by_commas(text: str, urls: list[str | None]) -> None:
+    for field in ("imageUrl", "sourceImage"):
+        assert [source.url for source in image(**{field: text}).sources] == urls
 
 
 def test_a_file_needs_no_content_type_and_may_have_a_wrong_one() -> None:
@@ -195,8 +234,65 @@ def test_a_file_of_another_name_is_none() -> None:
     assert image(other).sources == ()
 
 
-def test_text_in_the_place_of_a_file_is_none() -> None:
-    assert image(Part(name="sourceImage", data=b"1")).sources == ()
+def text(name: str, value: str) -> Part:
+    return Part(name=name, data=value.encode())
+
+
+@pytest.mark.parametrize("name", ["sourceImage", "imageUrl"])
+def test_a_source_may_be_text(name: str) -> None:
+    for said, source in (
+        (PICTURE, Source(url=PICTURE)),
+        ("data:image/png;base64,AAAA", Source(data=b"\0\0\0", media_type="image/png")),
+        ("AA\nAA", Source(data=b"\0\0\0")),
+    ):
+        assert image(text(name, said)).sources == (source,)
+        assert image(text(name, "")).sources == ()
+
+
+@pytest.mark.parametrize("said", ["/tmp/1.png", "picture.png", "é", "data:,a", "data:;base64,"])
+@pytest.mark.parametrize("name", ["sourceImage", "imageUrl"])
+def test_a_source_that_is_none_is_refused_by_its_field(name: str, said: str) -> None:
+    with pytest.raises(Malformed) as told:
+        image(text(name, said))
+    assert told.value.path == name
+
+
+def test_every_source_is_read_in_the_order_of_its_field() -> None:
+    asked = image(
+        text("imageUrl", "https://a/1.png"),
+        file(b"2"),
+        text("imageUrl", "https://a/3.png,https://a/4.png"),
+        text("sourceImage", "https://a/5.png"),
+    )
+
+    found = [source.url or source.data for source in asked.sources]
+    assert found == [
+        b"2",
+        "https://a/5.png",
+        "https://a/1.png",
+        "https://a/3.png",
+        "https://a/4.png",
+    ]
+    names = [WIRE.parameter_name("images.x", f"sources.{index}", asked) for index in range(6)]
+    assert names == ["sourceImage"] * 2 + ["imageUrl"] * 3 + ["sourceImage"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "name", "theirs"),
+    [
+        (Submit(), "count", "batchsize"),
+        (Submit(), "width", "resolution"),
+        (Submit(ratio="1:1"), "ratio", "resolution"),
+        (Submit(), "sources", "sourceImage"),
+        (Submit(sources=(Source(url=PICTURE),)), "sources", "imageUrl"),
+        (Submit(kind=Kind.VIDEO, ratio="1:1"), "ratio", "ratio"),
+        (Submit(kind=Kind.VIDEO, width=2, height=2), "ratio", "resolution"),
+        (Submit(kind=Kind.VIDEO), "audio", "generate_audio"),
+        (Submit(kind=Kind.VIDEO), "duration", "duration"),
+    ],
+)
+def test_a_fault_names_the_field_of_the_form(asked: Submit, name: str, theirs: str) -> None:
+    assert WIRE.parameter_name("images.zimage", name, asked) == theirs
 
 
 def test_of_a_repeated_field_the_last_counts() -> None:
@@ -247,7 +343,7 @@ def test_an_urlencoded_form_is_read_too() -> None:
     headers = (("content-type", "application/x-www-form-urlencoded"),)
     request = Request(method="POST", path="/v1/images/zimage", headers=headers, body=b"prompt=a+b")
 
-    assert read(request) == Submit(model="zimage", prompt="a b")
+    assert read(request) == Submit(model="zimage", prompt="a b", width=1024, height=1024)
 
 
 # ------------------------------------------------------------------------------------------ video
@@ -267,9 +363,9 @@ def test_the_order_of_the_parts_is_first_frame_last_frame() -> None:
 @pytest.mark.parametrize(
     ("texts", "size"),
     [
-        ({}, {"ratio": "9:16", "resolution": "720p"}),
-        ({"ratio": "21:9"}, {"ratio": "21:9", "resolution": "720p"}),
-        ({"ratio": "adaptive"}, {"ratio": "auto", "resolution": "720p"}),
+        ({}, {"ratio": "9:16", "resolution": "1080p"}),
+        ({"ratio": "21:9"}, {"ratio": "21:9", "resolution": "1080p"}),
+        ({"ratio": "adaptive"}, {"ratio": "auto", "resolution": "1080p"}),
         ({"resolution": "1440p"}, {"ratio": "9:16", "resolution": "1440p"}),
         ({"resolution": "1280x720"}, {"width": 1280, "height": 720}),
         (
@@ -282,6 +378,28 @@ def test_a_film_has_a_ratio_and_a_resolution(texts: dict[str, str], size: dict[s
     assert video(**texts) == Submit(
         kind=Kind.VIDEO, model="seedancev2", prompt="a", duration=5, fps=24, **size
     )
+
+
+def test_seconds_are_whole() -> None:
+    assert video(duration="5.0").duration == 5
+    submit = Submit(kind=Kind.VIDEO, duration=2.5)
+    for seconds, told in ((2.5, 2.5), (3.0, 3)):
+        task = Task(
+            id=ID, status=Status.QUEUED, submit=msgspec.structs.replace(submit, duration=seconds)
+        )
+        data = WIRE.write_reply("video.infobytaskid", task, context()).json()["data"]
+        assert (data["duration"], type(data["duration"])) == (told, type(told))
+
+
+@pytest.mark.parametrize("name", ["return_last_frame", "camerafixed"])
+def test_what_changes_the_film_is_demanded_where_its_flag_is_set(name: str) -> None:
+    for said in ("", "0", "false"):
+        assert video(**{name: said}).demands == {}
+    asked = video(**{name: "1"})
+    assert asked.demands == {name: "1"}
+    assert {part.name: part.text for part in WIRE.write_request(asked).form()}[name] == "1"
+    with pytest.raises(Unsupported, match="logo"):
+        WIRE.write_request(msgspec.structs.replace(asked, demands={"logo": 1}))
 
 
 @pytest.mark.parametrize("text", ["1", "true"])
@@ -299,6 +417,8 @@ def test_a_flag_is_off_or_not_said(text: str, flag: bool | None) -> None:
     [
         ({"duration": "0"}, InvalidValue),
         ({"duration": "16"}, InvalidValue),
+        ({"duration": "2.5"}, Malformed),
+        ({"return_last_frame": "perhaps"}, Malformed),
         ({"fps": "0"}, InvalidValue),
         ({"fps": "fast"}, Malformed),
         ({"generate_audio": "maybe"}, Malformed),

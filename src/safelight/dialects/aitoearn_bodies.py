@@ -8,8 +8,6 @@ under `OWN`, so that the echo of a body is that body.
 from __future__ import annotations
 
 import base64
-import binascii
-import io
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -31,9 +29,11 @@ from safelight.wire import (
     Fields,
     Reading,
     Sort,
+    is_address,
     merge_frames,
     pairs,
     read_frame,
+    read_source,
     refuse_demands,
 )
 
@@ -140,9 +140,6 @@ _SINGLE = frozenset({Role.FIRST_FRAME, Role.LAST_FRAME, Role.MASK})
 _UNSAID = ("negative", "format", "quality", "seed", "duration", "fps", "audio")
 OWN = "aitoearn"  # in `Submit.extra`: what was said here and the common words do not say again
 
-_MOST_HEAD = 256  # characters of a data URI before its data
-_BLANKS = b" \t\r\n\f\v"
-_PIECE = 2**20  # characters
 _MOST_PROMPT = 4000  # in UTF-16 units, as JavaScript counts
 
 # ------------------------------------------------------------------------------ submit, from wire
@@ -205,49 +202,13 @@ def _read_sources(form: Form, body: Reading) -> Iterator[tuple[str, Source]]:
             # One `image` is the first frame; several are references, even in one array.
             role = _plural(role) if len(value) > 1 else role
             for index, text in enumerate(value):
-                yield f"{name}[]", _read_source(text, role, f"{name}.{index}")
+                yield f"{name}[]", read_source(text, f"{name}.{index}", role)
         elif value is not None and value.strip():
-            yield name, _read_source(value, role, name)
+            yield name, read_source(value, name, role)
 
 
 def _plural(role: Role) -> Role:
     return Role.IMAGE if role is Role.FIRST_FRAME else role
-
-
-def _read_source(text: str, role: Role, path: str) -> Source:
-    """The source that an address or a data URI (RFC 2397, in base64) names."""
-    if _is_address(text):
-        return Source(role=role, url=text)
-    head, comma, _ = text[:_MOST_HEAD].partition(",")
-    media_type, *options = head[5:].split(";")
-    if head[:5].lower() != "data:" or not comma or "base64" not in options:
-        raise Malformed(path, "neither an http(s) address nor a data URI in base64")
-    data = _decode(text, path)
-    if not data:
-        raise Malformed(path, "an empty file")
-    return Source(role=role, data=data, media_type=media_type or None)
-
-
-def _decode(text: str, path: str) -> bytes:
-    """The data of a data URI: a piece at a time, for all of it may be large."""
-    data, left = io.BytesIO(), b""
-    try:
-        for start in range(text.index(",") + 1, len(text), _PIECE):
-            piece = left + text[start : start + _PIECE].encode("ascii").translate(None, _BLANKS)
-            if data.tell() % 3 and piece:
-                raise ValueError("more data after its padding")
-            whole = len(piece) // 4 * 4
-            left = piece[whole:]
-            data.write(binascii.a2b_base64(piece[:whole], strict_mode=True))
-        if left:
-            raise ValueError("no padding")
-    except ValueError:  # `binascii.Error` and `UnicodeError` are some
-        raise Malformed(path, "not base64") from None
-    return data.getvalue()
-
-
-def _is_address(text: str) -> bool:
-    return text[:8].lower().startswith(("http://", "https://"))
 
 
 # -------------------------------------------------------------------------------- submit, to wire
@@ -436,5 +397,5 @@ def _read_links(asked: Reading, places: Mapping[str, tuple[Role, Sort]]) -> Iter
         value = asked.value(name, ANYTHING, None)
         texts = value if isinstance(value, list) else [value]
         for text in texts:
-            if isinstance(text, str) and _is_address(text):
+            if isinstance(text, str) and is_address(text):
                 yield Source(role=role if len(texts) == 1 else _plural(role), url=text)

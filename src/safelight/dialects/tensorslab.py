@@ -8,7 +8,7 @@ on the published pages, [client] are what its public clients put on the wire.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -62,11 +62,14 @@ from safelight.wire import (
     build_task,
     deed,
     fault_of_status,
+    is_address,
     json_request,
     json_response,
     merge_frames,
+    read_base64,
     read_frame,
     read_ids,
+    read_source,
     refuse_demands,
     require,
     retry_after_header,
@@ -125,8 +128,12 @@ def _read_ratio(value: Any, path: str) -> str:
 # The schema says date-time, the example `2026-01-30 12:00:00`; the example is what is sent, and
 # both are read [doc].
 TIME = Sort("time", _read_time, _write_time)
-# Seconds are whole on this wire.
-SECONDS = Sort("integer", NUMBER.read, round, NUMBER.parse)
+# Seconds are whole on this wire; some clients send `5.0` [doc].
+SECONDS = Sort("integer", INTEGER.read, round, NUMBER.parse)
+# Another wire may ask for half a second, and is not told that it got less.
+SECONDS_TOLD = Sort(
+    "number", NUMBER.read, lambda seconds: int(seconds) if seconds % 1 == 0 else seconds
+)
 # A film in its source's own ratio is `adaptive` here [doc].
 RATIO = Sort("string", _read_ratio, _write_ratio)
 # A flag is the text 1 in the form; skill clients send "0" or nothing for off [client].
@@ -147,8 +154,14 @@ VIDEO_FORM = Fields(
     Field("seed", "seed", SEED),
     Field("audio", "generate_audio", FLAG_TEXT),
 )
-# What only this wire can say: kept as it came, and written back.
-EXTRAS = ("category", "prompt_extend", "return_last_frame", "camerafixed")
+# What changes no result here: a label, and whether a prompt may be made longer. Every client asks
+# for that [client]; what is made of a prompt is an engine's own affair.
+LABELS = ("category", "prompt_extend")
+# What this wire alone can ask for, where its flag is set.
+DEMANDS = ("return_last_frame", "camerafixed")
+# In `Submit.extra`: where the sources were, if not files in one field and addresses in the other.
+PLACES = "sources"
+FILE, ADDRESS = "sourceImage", "imageUrl"
 
 # What is answered of the task and of what was asked.
 IMAGE_DATA = Fields(
@@ -164,17 +177,21 @@ VIDEO_DATA = Fields(
     Field("submit.resolution", "resolution"),
     Field("submit.fps", "fps", INTEGER),
     Field("submit.model", "source"),
-    Field("submit.duration", "duration", SECONDS),
+    Field("submit.duration", "duration", SECONDS_TOLD),
     Field("seed", "seed", INTEGER),
     Field("submit.ratio", "ratio", RATIO),
 )
 
 # Several addresses stand in one field, joined by commas; a comma may also be part of one [client].
-_NEXT_URL = re.compile(r",\s*(?=https?://)")
+_NEXT_URL = re.compile(r",\s*(?=https?://|data:)", re.IGNORECASE)
 
+# What the pages say is made where no size is asked for [doc]. Of a bare ratio they say nothing; the
+# least that these two models take is 3,686,400 pixels, which 2K has in every ratio [doc].
+_IMAGE_LEVELS = {"seedreamv45": "2K", "seedreamv5": "2K"}
+_IMAGE_SIZES = {"zimage": "1024*1024"}
 _VIDEO_DEFAULTS: dict[str, Any] = {"duration": 5, "fps": 24}
-# The reference says 1080p, its own command line sends 720p [client].
-_VIDEO_RATIO, _VIDEO_RESOLUTION = "9:16", "720p"
+# The reference's defaults; its own command line sends 720p, and so asks for it [client].
+_VIDEO_RATIO, _VIDEO_RESOLUTION = "9:16", "1080p"
 
 # The most that any page of this wire allows [doc]; what a model takes, the configuration says.
 _LIMITS = {"batchsize": ("count", 1, 15), "duration": ("duration", 1, 15), "fps": ("fps", 1, 120)}
@@ -284,6 +301,9 @@ class TensorsLab(Dialect):
 
     # ------------------------------------------------------------------------------------ fault
 
+    def parameter_name(self, op: str, name: str, submit: Submit) -> str:
+        return _parameter_name(name, submit)
+
     def write_fault(self, op: str | None, fault: Fault, context: Context) -> Response:
         code = NO_CREDITS if isinstance(fault, InsufficientCredits) else FAILURE
         status = fault.status
@@ -296,6 +316,30 @@ class TensorsLab(Dialect):
         return json_response(
             {"code": code, "msg": fault.message}, status, headers=retry_after_header(fault)
         )
+
+
+_NAMES = {"count": "batchsize", "audio": "generate_audio"}
+_SIZES = frozenset({"width", "height", "ratio", "resolution"})
+
+
+def _parameter_name(name: str, submit: Submit) -> str:
+    what, _, number = name.partition(".")
+    if what == "sources":
+        places = _places(submit)
+        index = int(number) if number.isdecimal() else 0
+        return places[index] if index < len(places) else FILE
+    if what in _SIZES:
+        own = what == "ratio" and submit.kind is Kind.VIDEO and submit.ratio is not None
+        return "ratio" if own else "resolution"
+    return _NAMES.get(name, name)
+
+
+def _places(submit: Submit) -> list[str]:
+    """The field of each source: where it was, if it came on this wire."""
+    kept = submit.extra.get(PLACES)
+    if isinstance(kept, list) and len(kept) == len(submit.sources):
+        return [ADDRESS if place == ADDRESS else FILE for place in kept]
+    return _usual_places(submit.sources)
 
 
 def _id(reading: Reading, name: str) -> str:
@@ -320,18 +364,33 @@ def _read_submit(kind: Kind, model: str, request: Request) -> Submit:
     for theirs, (ours, least, most) in _LIMITS.items():
         require(theirs, values.get(ours), least, most)
     if kind is Kind.IMAGE:
-        if form.has("resolution"):
-            values |= merge_frames([read_frame(form.text("resolution"), "resolution")])
+        values |= _image_frame(model, form.text("resolution", None))
     else:
         asked = (values.pop("resolution", None), values.pop("ratio", None))
         values = {**_VIDEO_DEFAULTS, **values, **_video_frame(*asked)}
-    sources = _read_sources(kind, parts, texts)
+    found = _read_sources(kind, parts)
+    sources = tuple(source for _, source in found)
     if model == "quickedit" and not sources:
         raise MissingParameter(
             "sourceImage: required, for quickedit edits a picture", parameter="sourceImage"
         )
-    extra = {name: texts[name] for name in EXTRAS if name in texts}
-    return Submit(kind=kind, model=model, sources=sources, extra=extra, **values)
+    extra: dict[str, Any] = {name: texts[name] for name in LABELS if name in texts}
+    places = [place for place, _ in found]
+    if places != _usual_places(sources):
+        extra[PLACES] = places
+    demands = {name: texts[name] for name in DEMANDS if form.flag(name, False)}
+    return Submit(kind=kind, model=model, sources=sources, extra=extra, demands=demands, **values)
+
+
+def _image_frame(model: str, text: str | None) -> dict[str, Any]:
+    """The size of a picture: as it was asked for, and as the page says where it was not."""
+    text = text or _IMAGE_SIZES.get(model) or _IMAGE_LEVELS.get(model)
+    if text is None:
+        return {}
+    frame = read_frame(text, "resolution")
+    if frame.ratio not in (None, "auto"):
+        frame = frame._replace(resolution=_IMAGE_LEVELS.get(model))
+    return merge_frames([frame])
 
 
 def _video_frame(resolution: str | None, ratio: str | None) -> dict[str, Any]:
@@ -346,28 +405,56 @@ def _video_frame(resolution: str | None, ratio: str | None) -> dict[str, Any]:
     return merge_frames([size, shape])
 
 
-def _read_sources(kind: Kind, parts: tuple[Part, ...], texts: Mapping[str, str]) -> Any:
-    files = [part for part in parts if part.name == "sourceImage" and part.filename is not None]
-    # A browser sends the file that nobody chose as one without a name and without bytes.
-    files = [part for part in files if part.filename or part.data]
-    urls = [url.strip() for url in _NEXT_URL.split(texts.get("imageUrl", "")) if url.strip()]
-    sources = [Source(data=part.data, name=part.filename or None) for part in files]
-    sources += [Source(url=url) for url in urls]
+def _read_sources(kind: Kind, parts: tuple[Part, ...]) -> list[tuple[str, Source]]:
+    """The sources, each with its field: what stands in `sourceImage`, then `imageUrl`.
+
+    Either field may come several times, and holds a file, addresses or base64.
+    """
+    found: list[tuple[str, Source]] = []
+    for name in (FILE, ADDRESS):
+        for part in parts:
+            if part.name == name:
+                found += ((name, source) for source in _read_part(part))
     if kind is Kind.IMAGE:
-        return tuple(sources)
+        return found
     # Part order is first frame, last frame; one or two of them [doc] [client].
     roles = (Role.FIRST_FRAME, Role.LAST_FRAME)
-    if len(sources) > len(roles):
-        raise Malformed("sourceImage", "a video takes one or two")
-    return tuple(
-        msgspec.structs.replace(source, role=role)
-        for source, role in zip(sources, roles, strict=False)
-    )
+    if len(found) > len(roles):
+        raise Malformed(found[0][0], "a video takes one or two")
+    return [
+        (place, msgspec.structs.replace(source, role=role))
+        for (place, source), role in zip(found, roles, strict=False)
+    ]
+
+
+def _read_part(part: Part) -> Iterator[Source]:
+    """The sources in a part of the form; none in an empty one."""
+    if part.filename is not None:
+        # A browser sends the file that nobody chose as one without a name and without bytes.
+        if part.filename or part.data:
+            yield Source(data=part.data, name=part.filename or None)
+        return
+    for text in map(str.strip, _NEXT_URL.split(part.text)):
+        if text and (is_address(text) or text[:5].lower() == "data:"):
+            yield read_source(text, part.name)
+        elif text:
+            try:
+                yield Source(data=read_base64(text, part.name))
+            except Malformed:
+                problem = "neither an http(s) address nor a file in base64"
+                raise Malformed(part.name, problem) from None
+
+
+def _usual_places(sources: tuple[Source, ...]) -> list[str]:
+    """Where the sources stand if nobody says so; files are read before addresses."""
+    return [ADDRESS if source.data is None else FILE for source in sources]
 
 
 def _parts(submit: Submit) -> list[Part]:
     """The form that asks for `submit`. Raises `Unsupported` for what has no field in it."""
     _refuse_unsaid(submit)
+    said: dict[str, Any] = {name: submit.extra[name] for name in LABELS if name in submit.extra}
+    said |= submit.demands
     if submit.kind is Kind.IMAGE:
         values = IMAGE_FORM.write(submit)
         size = _size_text(submit)
@@ -377,7 +464,7 @@ def _parts(submit: Submit) -> list[Part]:
         values = VIDEO_FORM.write(submit)
         if submit.width and submit.height:
             values["resolution"] = f"{submit.width}x{submit.height}"
-    values |= {name: submit.extra[name] for name in EXTRAS if name in submit.extra}
+    values |= said
     parts = [Part(name=name, data=str(value).encode()) for name, value in values.items()]
     return parts + _source_parts(submit)
 
@@ -411,7 +498,7 @@ def _frames(sources: tuple[Source, ...]) -> list[Source]:
 
 
 def _refuse_unsaid(submit: Submit) -> None:
-    refuse_demands(submit, "TensorsLab")
+    refuse_demands(submit, "TensorsLab", DEMANDS)
     film = submit.kind is Kind.VIDEO
     unsaid = {
         "negative": submit.negative is not None,
@@ -438,6 +525,8 @@ def _size_text(submit: Submit) -> str | None:
     across = "*" if submit.model == "zimage" else "x"  # the page's own way for each [doc]
     if submit.width and submit.height:
         return f"{submit.width}{across}{submit.height}"
+    if submit.ratio and submit.resolution == _IMAGE_LEVELS.get(submit.model):
+        return submit.ratio  # which means that level there
     if submit.ratio and submit.resolution:
         width, height = pixels(submit)
         return f"{width}{across}{height}"
