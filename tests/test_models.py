@@ -69,7 +69,8 @@ def test_the_engines_models_are_listed_where_there_are_no_rules() -> None:
         cards = ModelMap((), ENGINES).catalogue(Models(**asked)).models  # type: ignore[arg-type]
         return [card.name for card in cards]
 
-    assert names() == ["still", "edit", "film", "film"]
+    # Not those of the engine for operations: in its name the other one would answer.
+    assert names() == ["still", "edit", "film"]
     assert names(kind=Kind.IMAGE) == ["still", "edit"]
     assert names(editing=True, kind=Kind.IMAGE) == ["edit"]
 
@@ -78,6 +79,34 @@ def test_the_rules_names_are_listed_but_wildcards() -> None:
     models = ModelMap((rule("dream", "enhance"), rule("dream-*"), rule("d[12]")), ENGINES)
 
     assert models.catalogue(Models()).models == (ModelCard(name="dream", kind=Kind.VIDEO),)
+
+
+def test_a_rule_that_never_decides_is_not_listed() -> None:
+    rules = (rule("dream"), rule("d*", "enhance"), rule("dawn"), rule("dream", "enhance"))
+    models = ModelMap(rules, ENGINES)
+
+    listed = models.catalogue(Models()).models
+
+    assert {card.name for card in listed} == {"dream"}
+    assert {card.kind for card in listed} == {Kind.IMAGE, Kind.VIDEO}
+
+
+def test_what_processes_is_listed_where_its_rule_says_what_it_does() -> None:
+    cutting = rule("cut", "enhance", operations=[{"name": "image_resize", "width": 64}])
+    models = ModelMap.build((rule("process-image", "enhance"), cutting), {})
+
+    assert [card.name for card in models.catalogue(Models(editing=True)).models] == ["cut"]
+    assert models.catalogue(Models()).models == ()
+
+
+@pytest.mark.parametrize("rules", [(), (rule("a"), rule("*", "enhance"), rule("b"))])
+def test_a_model_that_is_listed_is_the_one_that_answers(rules: tuple[ModelRule, ...]) -> None:
+    models = ModelMap.build(rules, {})
+    for asked in (Models(), Models(editing=True)):
+        for card in models.catalogue(asked).models:
+            engine = models.find(Submit(kind=card.kind, model=card.name)).engine
+            assert card.kind in {own.kind for own in engine.models}
+            assert card.description in {own.description for own in engine.models}
 
 
 def test_the_engines_that_rules_name_are_built() -> None:

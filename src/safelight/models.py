@@ -77,18 +77,24 @@ class ModelMap:
         Image processing names no model of its own accord, so a wildcard does not mean it: only a
         rule with its very name does.
         """
-        for rule in self._rules:
-            named = rule.name == submit.model
-            if named or (not submit.operations and fnmatchcase(submit.model, rule.name)):
-                return Place(self._engines[rule.engine], rule.options)
+        rule = self._rule(submit)
+        if rule is not None:
+            return Place(self._engines[rule.engine], rule.options)
         if submit.operations:
             return Place(self._engines[_PROCESSING], {})
         if not self._rules:
             return Place(self._engines[_MAKING], {})
         raise UnknownModel(f"model is not supported: {submit.model[:100]!r}", parameter="model")
 
+    def _rule(self, submit: Submit) -> ModelRule | None:
+        for rule in self._rules:
+            named = rule.name == submit.model
+            if named or (not submit.operations and fnmatchcase(submit.model, rule.name)):
+                return rule
+        return None
+
     def catalogue(self, asked: Models) -> Catalogue:
-        """The models that can be named, without those that only a wildcard covers."""
+        """The models that answer when they are named, without those only a wildcard covers."""
         cards = [card for card in self._cards() if asked.kind in (None, card.kind)]
         if asked.editing:
             cards = [card for card in cards if card.max_sources]
@@ -115,11 +121,12 @@ class ModelMap:
 
     def _cards(self) -> list[ModelCard]:
         if not self._rules:
-            return [card for engine in self._engines.values() for card in engine.models]
+            # Whatever is named: the other engines are for tasks with operations.
+            return list(self._engines[_MAKING].models)
         return [
             msgspec.structs.replace(card, name=rule.name)
             for rule in self._rules
-            if not _WILD & set(rule.name)
+            if not _WILD & set(rule.name) and self._rule(Submit(model=rule.name)) is rule
             for card in _cards_of(rule, self._engines[rule.engine])
         ]
 

@@ -18,7 +18,7 @@ _RATIO = re.compile(r"0*([1-9][0-9]{0,4}):0*([1-9][0-9]{0,4})")
 _NEAR = 0.9
 
 DEFAULT_IMAGE = "1K"
-DEFAULT_VIDEO = "720p"
+DEFAULT_VIDEO, DEFAULT_VIDEO_RATIO = "720p", "16:9"
 
 
 def pixels(submit: Submit, source: tuple[int, int] | None = None) -> tuple[int, int]:
@@ -53,7 +53,8 @@ def _ratio(submit: Submit, source: tuple[int, int] | None) -> tuple[int, int]:
         raise InvalidValue(f"ratio: {submit.ratio!r} is not known", parameter="ratio")
     if source:
         return source
-    return (16, 9) if submit.kind is Kind.VIDEO else (1, 1)
+    across, _, down = (DEFAULT_VIDEO_RATIO if submit.kind is Kind.VIDEO else "1:1").partition(":")
+    return int(across), int(down)
 
 
 def _by_area(across: int, down: int, area: int) -> tuple[int, int]:

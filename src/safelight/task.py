@@ -258,17 +258,25 @@ class Deleted(Record, frozen=True, kw_only=True):
 
 
 class ModelCard(Record, frozen=True, kw_only=True):
-    """What a model makes and which inputs it takes. Durations are in seconds."""
+    """What a model makes and which inputs it takes. Durations are in seconds.
+
+    Each `default_...` is what is made where a task of words alone asks for none.
+    """
 
     name: str
     kind: Kind
     description: str = ""
     max_sources: int = 0
+    roles: tuple[Role, ...] = ()  # of the sources that a film may be asked for with
     needs_source: bool = False  # whether it makes nothing from words alone
     sizes: tuple[str, ...] = ()
     ratios: tuple[str, ...] = ()
     resolutions: tuple[str, ...] = ()
     durations: tuple[int, ...] = ()
+    qualities: tuple[str, ...] = ()
+    default_ratio: str | None = None
+    default_resolution: str | None = None
+    default_duration: int | None = None
 
 
 class Catalogue(Record, frozen=True, kw_only=True):

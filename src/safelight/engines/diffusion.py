@@ -59,7 +59,13 @@ class Diffusion:
         read = read_options(options)
         kinds = (Kind.IMAGE, Kind.VIDEO) if read.kind is None else (read.kind,)
         return tuple(
-            ModelCard(name="diffusion", kind=kind, max_sources=read.max_sources) for kind in kinds
+            ModelCard(
+                name="diffusion",
+                kind=kind,
+                max_sources=read.max_sources,
+                roles=(Role.IMAGE, Role.FIRST_FRAME) if kind is Kind.VIDEO else (),
+            )
+            for kind in kinds
         )
 
     def check(self, submit: Submit, options: Mapping[str, Any]) -> None:

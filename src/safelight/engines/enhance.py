@@ -64,6 +64,10 @@ class Enhance:
             text = "ai_cutout: needs the extra `enhance`, which is not installed here"
             raise Unsupported(text, parameter="ai_cutout")
 
+    def cards(self, options: Mapping[str, Any]) -> tuple[ModelCard, ...]:
+        """The model, where its rule says what it does: of itself it does nothing to a picture."""
+        return (CARD,) if ruled(options) else ()
+
     def check_options(self, options: Mapping[str, Any]) -> None:
         """Raise `ValueError` for an option of a model that is not valid."""
         check_number(options, "seconds", least=0)

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import httpx
+import msgspec
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from safelight.engines import (
@@ -53,6 +54,7 @@ _CARD = ModelCard(
 )
 _URL = "https://api.openai.com/v1"
 _SIZES = ("1024x1024", "1536x1024", "1024x1536")  # of the gpt-image models
+_QUALITIES = ("auto", "high", "medium", "low")
 _PAUSE, _LONGEST_PAUSE = 1.0, 60.0
 _CONNECT_SECONDS = 30.0
 _FETCH_TRIES, _FETCH_SECONDS = 5, 300.0  # for each picture, and for all of an answer
@@ -137,6 +139,12 @@ class OpenAI:
             raise MissingParameter("A prompt is missing.", parameter="prompt")
         _check_sources(submit)
         _size(submit, chosen)
+
+    def cards(self, options: Mapping[str, Any]) -> tuple[ModelCard, ...]:
+        """What a model with these options is. Raises `ValueError`."""
+        chosen = read_options(options)
+        qualities = () if "quality" in chosen.ignore else _QUALITIES
+        return (msgspec.structs.replace(_CARD, sizes=chosen.sizes, qualities=qualities),)
 
     def check_options(self, options: Mapping[str, Any]) -> None:
         """Raise `ValueError` where they are none."""

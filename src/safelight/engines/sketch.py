@@ -24,7 +24,7 @@ from safelight.engines._drawing.limits import (
 )
 from safelight.engines._numbers import check_number
 from safelight.errors import InvalidValue, Unsupported
-from safelight.sizes import pixels
+from safelight.sizes import DEFAULT_VIDEO, DEFAULT_VIDEO_RATIO, pixels
 from safelight.task import Kind, ModelCard, Role, Submit
 
 MAX_COUNT, MAX_SOURCES, MAX_SECONDS, MAX_FPS = 16, 4, 60, 60
@@ -48,9 +48,13 @@ MODELS = (
         kind=Kind.VIDEO,
         description="A camera's way through a drawn scene, or on from a first frame.",
         max_sources=MAX_SOURCES,
+        roles=(Role.IMAGE, Role.FIRST_FRAME, Role.LAST_FRAME),
         ratios=_RATIOS,
         resolutions=("360p", "480p", "720p", "1080p"),
         durations=(2, 3, 5, 8, 10, 15, 30, 60),
+        default_ratio=DEFAULT_VIDEO_RATIO,
+        default_resolution=DEFAULT_VIDEO,
+        default_duration=round(DEFAULT_SECONDS),
     ),
 )
 

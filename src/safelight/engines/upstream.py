@@ -55,6 +55,7 @@ from safelight.task import (
     FailureCode,
     Kind,
     ModelCard,
+    Role,
     Source,
     Status,
     Submit,
@@ -64,9 +65,21 @@ from safelight.wire import Dialect
 
 _T = TypeVar("_T")
 
-_CARDS = tuple(
-    ModelCard(name="upstream", kind=kind, description="Runs at another service.", max_sources=16)
-    for kind in Kind
+# What a model takes there is not known here; a first frame every service takes.
+_CARDS = (
+    ModelCard(
+        name="upstream",
+        kind=Kind.IMAGE,
+        description="Runs at another service.",
+        max_sources=16,
+    ),
+    ModelCard(
+        name="upstream",
+        kind=Kind.VIDEO,
+        description="Runs at another service.",
+        max_sources=16,
+        roles=(Role.FIRST_FRAME,),
+    ),
 )
 
 _PAUSE, _LONGEST_PAUSE = 1.0, 30.0  # seconds, after a fault; doubled up to the longest

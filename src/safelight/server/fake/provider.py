@@ -39,6 +39,7 @@ from safelight.task import (
     ModelCard,
     Models,
     Reply,
+    Role,
     Status,
     Submit,
     Task,
@@ -49,7 +50,13 @@ from safelight.wire import Context, Dialect, Key, Request, Response, json_respon
 
 _HTML = b"<html><head><title>502 Bad Gateway</title></head><body>Bad Gateway</body></html>\n"
 _CARDS = tuple(
-    ModelCard(name=f"fake-{kind.value}", kind=kind, description="Draws nothing.", max_sources=16)
+    ModelCard(
+        name=f"fake-{kind.value}",
+        kind=kind,
+        description="Draws nothing.",
+        max_sources=16,
+        roles=tuple(Role) if kind is Kind.VIDEO else (),
+    )
     for kind in Kind
 )
 # Words that no dialect has, one for each sort that states are told in.
