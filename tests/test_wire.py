@@ -989,3 +989,9 @@ def test_bounds_are_inclusive() -> None:
 
 def test_the_kinds_of_a_dialect_are_all_of_them() -> None:
     assert Dialect.kinds == frozenset(Kind)
+
+
+def test_a_wire_may_have_our_names_and_carries_no_files() -> None:
+    wire = Dialect()
+    assert wire.parameter_name("create", "sources.0", Submit()) == "sources.0"
+    assert not wire.carries_files("create", Submit())

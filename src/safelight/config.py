@@ -82,6 +82,8 @@ class Settings(BaseSettings):
     max_body: int = Field(default=64 * 2**20, gt=0)  # bytes of a request that carries files
     max_bodies: int | None = None  # bytes of all requests under way; three times max_body, if unset
     body_timeout: float = Field(default=60, gt=0)  # seconds that a request's body may take
+    wait_timeout: float = Field(default=300, gt=0)  # seconds that a request waits for its task
+    max_waiting: int = Field(default=256, ge=1)  # requests that do so at once, in each process
     max_text: int = Field(default=256 * 1024, ge=1024)  # bytes of what a task is asked with
     max_source: int = Field(default=32 * 2**20, gt=0)  # bytes of one source file
     max_pixels: int = Field(default=4096 * 4096, gt=0)  # of a picture, read or made

@@ -248,6 +248,18 @@ class Service:
         await self._blobs.put(blob, data, media_type)
         return msgspec.structs.replace(source, data=None, blob=blob, media_type=media_type)
 
+    async def load(self, task: Task) -> Task:
+        """`task` with its files in it; without them where they cannot be had just now."""
+        try:
+            loaded = [
+                msgspec.structs.replace(artifact, data=await self._blobs.get(artifact.blob or ""))
+                for artifact in task.artifacts
+            ]
+        except (FileNotFoundError, BlobError, OSError) as problem:
+            _log.warning("files_not_loaded", task=task.id, problem=str(problem)[:300])
+            return task
+        return msgspec.structs.replace(task, artifacts=tuple(loaded))
+
     async def cancel(self, who: str, asked: Cancel) -> Task:
         id = _id(asked.id)
         task = await self._store.write(scripts.cancel(id, who, self._clock(), asked.kind))

@@ -193,11 +193,13 @@ class Failure(Record, frozen=True, kw_only=True):
 class Artifact(Record, frozen=True, kw_only=True):
     """A result file: where it is kept (`blob`, on the server) and where it can be had (`url`).
 
-    `size` is in bytes, `width` and `height` in pixels, `duration` in seconds.
+    `data` is the file itself, where an answer carries it; it is never part of a stored row. `size`
+    is in bytes, `width` and `height` in pixels, `duration` in seconds.
     """
 
     url: str | None = None
     blob: str | None = None
+    data: bytes | None = None
     media_type: str | None = None
     size: int | None = None
     width: int | None = None

@@ -714,7 +714,8 @@ class Context(Record, frozen=True, kw_only=True):
 class Route(NamedTuple):
     """An operation and where it lies. `{name}` in the path is a parameter.
 
-    `open` routes answer without a key. Requests of those that take `files` may be large.
+    `open` routes answer without a key. Requests of those that take `files` may be large. A
+    submission to one that `waits` is answered once its task is at its end.
     """
 
     op: str
@@ -722,6 +723,7 @@ class Route(NamedTuple):
     path: str
     open: bool = False
     files: bool = False
+    waits: bool = False
 
 
 class Match(NamedTuple):
@@ -731,6 +733,7 @@ class Match(NamedTuple):
     params: Mapping[str, str]
     open: bool = False
     files: bool = False
+    waits: bool = False
 
 
 _NOTHING: Mapping[str, str] = {}
@@ -791,12 +794,12 @@ class Dialect:
         path = request.path.rstrip("/") or "/"
         route = self._exact.get((method, path))
         if route is not None:
-            return Match(route.op, _NOTHING, route.open, route.files)
+            return Match(route.op, _NOTHING, route.open, route.files, route.waits)
         for route, pattern in self._patterns:
             found = pattern.fullmatch(path)
             if found and route.method == method:
                 params = {name: unquote(value) for name, value in found.groupdict().items()}
-                return Match(route.op, params, route.open, route.files)
+                return Match(route.op, params, route.open, route.files, route.waits)
         raise UnknownOperation(f"There is no {request.method} {request.path}", name=request.path)
 
     def read_request(self, op: str, params: Mapping[str, str], request: Request) -> Command:
@@ -831,6 +834,13 @@ class Dialect:
         of ours is left as it is.
         """
         return name
+
+    def carries_files(self, op: str, submit: Submit) -> bool:
+        """Whether the answer to a submission that is waited for is to hold the files themselves.
+
+        Then `Artifact.data` is set in `write_reply`, unless they are too large together.
+        """
+        return False
 
     # key
 

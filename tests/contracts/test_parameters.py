@@ -18,6 +18,7 @@ import pytest
 
 from safelight.dialects import found, named
 from safelight.dialects.aitoearn_bodies import FORMS
+from safelight.dialects.aitoearn_openai import PATHS
 from safelight.dialects.tencent_commands import CREATE
 from safelight.dialects.tensorslab import IMAGE_MODELS, VIDEO_MODELS
 from safelight.errors import Fault, Malformed
@@ -39,7 +40,7 @@ CREATING = {
     },
     "aigptimage": {"createTask"},
     "kie": {"createTask"},
-    "aitoearn": set(FORMS),
+    "aitoearn": {*FORMS, *PATHS},
     "tencent": {"ProcessImage", *CREATE.values()},
 }
 
@@ -162,7 +163,9 @@ def test_what_is_wrong_is_told_by_the_caller_s_own_names(operation: Operation) -
 
             assert theirs in operation.names or ours in operation.said.get("path_names", ())
             if ours.partition(".")[0] == "sources":
-                assert theirs.rpartition(".")[2] in sent
+                assert (
+                    next(part for part in theirs.split(".")[::-1] if not part.isdecimal()) in sent
+                )
 
 
 def told(submit: Submit) -> Iterator[str]:

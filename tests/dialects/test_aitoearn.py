@@ -245,6 +245,7 @@ def test_a_body_that_is_no_object(body: bytes) -> None:
         {"image": "data:image/png;base64"},
         {"image": "data:image/png;base64,@@@"},
         {"image": "data:image/png;base64,é"},
+        {"image": "data:image/png;base64,AAA"},
         {"image": "data:image/png;base64,"},
     ],
 )
@@ -613,7 +614,7 @@ def test_a_picture_beside_a_film_is_its_cover() -> None:
             {"videos": ["https://a"], "videoUrl": "https://b"},
         ),
         ({"size": "1280x720", "groupId": "g"}, {"resolution": "1280x720", "groupId": "g"}),
-        ({"ratio": "16:9", "seed": 7, "mode": "x"}, {"aspectRatio": "16:9"}),
+        ({"ratio": "16:9", "seed": 7, "mode": "text2video"}, {"aspectRatio": "16:9"}),
     ],
 )
 def test_the_input_of_a_film_is_in_the_words_of_the_answer(
@@ -987,3 +988,173 @@ def test_a_strange_value_of_an_echo_is_left_alone() -> None:
     asked = aitoearn_bodies.read_request_echo(Reading({"prompt": [], "image": None}))
 
     assert asked == Submit()
+
+
+# ---------------------------------------------------------------------- modes, what is demanded
+
+ONE, TWO = "https://files.example/1.png", "https://files.example/2.png"
+FILM, SOUND = "https://files.example/3.mp4", "https://files.example/4.mp3"
+FIRST, LAST, REFERENCE = Role.FIRST_FRAME, Role.LAST_FRAME, Role.IMAGE
+
+
+@pytest.mark.parametrize(
+    ("mode", "body", "roles"),
+    [
+        ("text2video", {}, []),
+        ("image2video", {"image": ONE}, [FIRST]),
+        ("image2video", {"images": [ONE]}, [FIRST]),
+        ("flf2video", {"image": ONE, "image_tail": TWO}, [FIRST, LAST]),
+        ("flf2video", {"image": [ONE, TWO]}, [FIRST, LAST]),
+        ("flf2video", {"images": [ONE, TWO]}, [FIRST, LAST]),
+        ("flf2video", {"images": [ONE], "image_tail": TWO}, [LAST, FIRST]),
+        ("lf2video", {"image_tail": ONE}, [LAST]),
+        ("lf2video", {"images": [ONE]}, [LAST]),
+        ("multi-image2video", {"images": [ONE, TWO]}, [REFERENCE, REFERENCE]),
+        ("multi-image2video", {"image": ONE, "images": [TWO]}, [REFERENCE, REFERENCE]),
+        ("multi-ref", {"images": [ONE], "videos": [FILM]}, [REFERENCE, Role.VIDEO]),
+        ("multi-ref", {"audios": [SOUND]}, [Role.AUDIO]),
+        ("video2video", {"video_url": FILM}, [Role.VIDEO]),
+        ("video2video", {"videos": [FILM]}, [Role.VIDEO]),
+    ],
+)
+def test_a_mode_says_what_its_sources_are(
+    mode: str, body: dict[str, Any], roles: list[Role]
+) -> None:
+    asked = film(mode=mode, **body)
+    assert [source.role for source in asked.sources] == roles
+    assert asked.demands == {}
+    assert body_of(asked)["mode"] == mode
+    assert WIRE.read_request("video.create", {}, WIRE.write_request(asked)) == asked
+
+
+@pytest.mark.parametrize(
+    ("mode", "body"),
+    [
+        ("multi-ref", {"images": [ONE]}),
+        ("multi-ref", {"images": [ONE, TWO]}),
+        ("multi-ref", {"videos": [FILM]}),
+        ("video2video", {"videos": [FILM], "images": [ONE]}),
+    ],
+)
+def test_a_mode_that_its_sources_do_not_say_is_demanded(mode: str, body: dict[str, Any]) -> None:
+    asked = film(mode=mode, **body)
+    assert asked.demands == {"mode": mode}
+    assert body_of(asked)["mode"] == mode
+
+
+def test_a_last_frame_beside_references_is_no_mode() -> None:
+    assert aitoearn_bodies._mode_of(film(images=[ONE], image_tail=TWO).sources) is None
+
+
+@pytest.mark.parametrize("mode", ["", " "])
+def test_a_mode_need_not_be_said(mode: str) -> None:
+    assert film(mode=mode, images=[ONE]).sources[0].role is REFERENCE
+
+
+@pytest.mark.parametrize("mode", [*aitoearn_bodies.MODES, "interpolate", "Text2Video"])
+def test_a_mode_without_what_it_needs_is_refused(mode: str) -> None:
+    """With pictures, a sound and a last frame together no mode is left."""
+    with pytest.raises(Unsupported) as refused:
+        film(mode=mode, images=[ONE, TWO], image_tail=ONE, audios=[SOUND])
+    assert refused.value.parameter == "mode"
+    assert told(refused.value, "video.create")["code"] == 12310
+
+
+@pytest.mark.parametrize(
+    ("parameter", "code"),
+    [("mode", 12310), ("videos.0", 12310), ("groupId", 12801), ("watermark", 10002), (None, 10002)],
+)
+def test_what_is_not_done_has_the_code_of_what_it_is(parameter: str | None, code: int) -> None:
+    fault = Unsupported(f"{parameter}: no", parameter=parameter)
+    assert told(fault, "video.create")["code"] == code
+    assert told(fault, "image.generate")["code"] == 10002
+
+
+def test_what_only_a_provider_can_do_is_demanded_and_written_back() -> None:
+    asked = film(watermark=True, tools=[{"type": "web_search"}], groupId="g", source="plugin")
+    assert asked.demands == {"watermark": True, "tools": [{"type": "web_search"}], "groupId": "g"}
+    assert body_of(asked)["watermark"] is True
+    assert film(watermark=False, tools=[], groupId=" ").demands == {}
+    styled = generate(style="natural", source="ai_image")
+    assert styled.demands == {"style": "natural"}
+    assert generate(style="vivid").demands == {}
+    with pytest.raises(Unsupported, match="style"):
+        WIRE.write_request(msgspec.structs.replace(styled, kind=Kind.VIDEO))
+    task = Task(id=ID, status=Status.QUEUED, submit=styled)
+    assert data_of("image.task", task)["request"] == {
+        "model": "m",
+        "prompt": "A lamp",
+        "style": "natural",
+    }
+
+
+@pytest.mark.parametrize(
+    ("submit", "ours", "theirs"),
+    [
+        (generate(size="4:3"), "ratio", "size"),
+        (generate(n=2), "count", "n"),
+        (edit(image=[ONE, TWO], mask=ONE), "sources.1", "image.1"),
+        (edit(image=[ONE, TWO], mask=ONE), "sources.2", "mask"),
+        (edit(image=[ONE, TWO], mask=ONE), "sources", "image"),
+        (edit(image=ONE), "sources.0", "image"),
+        (film(images=[ONE, TWO], videos=[FILM]), "sources.1", "images.1"),
+        (film(images=[ONE, TWO], videos=[FILM]), "sources.2", "videos.0"),
+        (film(image_tail=ONE), "sources.0", "image_tail"),
+        (film(video_url=FILM), "sources.0", "video_url"),
+        (film(), "sources", "image"),
+        (film(resolution="1280x720"), "width", "resolution"),
+        (film(size="1280x720"), "height", "size"),
+        (film(size="480p"), "resolution", "size"),
+        (film(resolution="480p"), "resolution", "resolution"),
+        (film(resolution="480p", size="vast"), "resolution", "resolution"),
+        (film(ratio="16:9"), "ratio", "ratio"),
+        (film(ratio="16:9", metadata={"aspectRatio": "9:16"}), "ratio", "ratio"),
+        (film(metadata={"aspectRatio": "9:16"}), "ratio", "metadata.aspectRatio"),
+        (film(duration=5), "duration", "duration"),
+    ],
+)
+def test_a_fault_names_what_was_sent(submit: Submit, ours: str, theirs: str) -> None:
+    film_asked = submit.kind is Kind.VIDEO
+    op = "video.create" if film_asked else "image.edit" if submit.sources else "image.generate"
+    assert WIRE.parameter_name(op, ours, submit) == theirs
+
+
+def test_a_film_says_no_more_of_itself_than_is_true() -> None:
+    def modes(**card: Any) -> Any:
+        catalogue = Catalogue(models=(ModelCard(name="m", kind=Kind.VIDEO, **card),))
+        written = WIRE.write_reply("models.video.generation", catalogue, context())
+        heard = WIRE.read_reply(Models(kind=Kind.VIDEO), written)
+        assert isinstance(heard, Catalogue)
+        return written.json()["data"][0]["modes"]
+
+    assert modes() == modes(max_sources=4) == ["text2video"]
+    assert modes(max_sources=1, roles=(FIRST, LAST)) == ["text2video", "image2video"]
+    assert modes(max_sources=2, roles=(FIRST, LAST))[-1] == "flf2video"
+    assert modes(max_sources=1, roles=(REFERENCE,)) == ["text2video"]
+    assert modes(max_sources=2, roles=(REFERENCE,), needs_source=True) == ["multi-image2video"]
+    assert modes(max_sources=2, roles=(Role.AUDIO,)) == ["text2video", "multi-ref"]
+
+
+# ------------------------------------------------------------------------------ synchronous routes
+
+
+def test_whoever_waited_is_told_the_end_in_the_wires_words() -> None:
+    def answered(status: Status, failure: Failure | None = None) -> Any:
+        task = Task(id=ID, status=status, failure=failure)
+        return WIRE.write_reply("image.generate.sync", task, context()).json()
+
+    assert answered(Status.SUCCEEDED)["data"] == {"created": DONE // 1000, "list": []}
+    canceled = answered(Status.CANCELED)
+    assert (canceled["code"], canceled["data"]) == (12301, {"logId": ID, "status": "failed"})
+    running = answered(Status.RUNNING)
+    assert (running["code"], running["data"]) == (12301, {"logId": ID, "status": "generating"})
+    assert ID in running["message"]
+
+
+def test_details_are_chinese_for_whoever_reads_chinese() -> None:
+    fault = InvalidValue("n: must be 1 to 10", parameter="n")
+    assert (
+        told(fault, accept_language="zh-CN,en;q=0.5")["message"]
+        == "参数验证失败：n：必须为 1 到 10"
+    )
+    assert told(fault)["message"] == "Validation failed: n: must be 1 to 10"

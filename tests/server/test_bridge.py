@@ -559,6 +559,7 @@ async def echo(serving: Serving) -> AsyncIterator[httpx.AsyncClient]:
         Rates({"echo.closed": "1/hour"}),
         app.metrics,
         Bodies(1000, 5),
+        app.waiting,
         app.asgi,
         max_body=100,
         public_url=None,

@@ -1,8 +1,9 @@
 """AiToEarn: asynchronous images and video behind one envelope, at https://docs.aitoearn.ai.
 
 Every answer is HTTP 200; its `code` says what it is. Pictures and films have a family of routes,
-of states and of codes each. Facts marked [doc] are in the published API description, [source] in
-the service's open tree, [live] in its recorded answers.
+of states and of codes each. Below `/api/ai/images` nothing of that holds: see `aitoearn_openai`.
+Facts marked [doc] are in the published API description, [source] in the service's open tree,
+[live] in its recorded answers.
 """
 
 from __future__ import annotations
@@ -13,10 +14,14 @@ from typing import Any
 
 import msgspec
 
+from safelight.dialects import aitoearn_openai as openai
 from safelight.dialects.aitoearn_bodies import (
     AMOUNT,
     FORMS,
+    MODES,
+    VIDEO,
     form_of,
+    parameter_name,
     read_input_echo,
     read_request_echo,
     read_submit,
@@ -24,6 +29,7 @@ from safelight.dialects.aitoearn_bodies import (
     write_request_echo,
     write_submit,
 )
+from safelight.dialects.chinese import in_chinese
 from safelight.errors import (
     BadRequest,
     Conflict,
@@ -33,6 +39,7 @@ from safelight.errors import (
     Malformed,
     NotFound,
     RateLimited,
+    StillRunning,
     TooLarge,
     Unauthenticated,
     Unavailable,
@@ -53,6 +60,7 @@ from safelight.task import (
     Models,
     Page,
     Reply,
+    Role,
     Status,
     Submit,
     Task,
@@ -121,6 +129,7 @@ _SPELLINGS = {
 # ----------------------------------------------------------------------------------------- codes
 
 INVALID, TOO_MANY, NO_CREDITS, NO_MODEL, NO_VIDEO = 10002, 10003, 12001, 12300, 12302
+CALL_FAILED, NO_MODE, NO_GROUP = 12301, 12310, 12801
 NOT_NOW = 19001  # "the relay server is not available"
 
 # The pages document 10002 for every invalid request; the open tree sends 400 for a bad body, so
@@ -150,12 +159,12 @@ _FAULTS: dict[int, type[Fault]] = {
     NO_CREDITS: InsufficientCredits,
     12003: Unauthenticated,  # a user who is closed
     NO_MODEL: UnknownModel,
-    12301: BadRequest,  # the model's provider refused what was asked
+    CALL_FAILED: BadRequest,  # the model's provider refused what was asked
     NO_VIDEO: NotFound,
     12303: NotFound,
-    12310: Unsupported,
+    NO_MODE: Unsupported,
     12311: Unsupported,
-    12801: BadRequest,  # no such groupId
+    NO_GROUP: BadRequest,  # no such groupId
     19000: Unauthenticated,
     NOT_NOW: Unavailable,
 }
@@ -170,6 +179,9 @@ _TEXTS = {
     NO_CREDITS: ("用户Credits不足", "Insufficient user credits"),
     NO_MODEL: ("无效的 AI 模型", "Invalid AI model"),
     NO_VIDEO: ("无效的 AI 任务 ID", "Invalid AI task ID"),
+    CALL_FAILED: ("AI 调用失败", "AI call failed"),
+    NO_MODE: ("不支持的视频生成模式", "Unsupported video generation mode"),
+    NO_GROUP: ("素材分组未找到", "Material group not found"),
 }
 _BARE = frozenset({401, 404, NO_VIDEO})  # said in the documented text alone
 
@@ -234,8 +246,26 @@ CARD = Fields(
     Field("ratios", "aspectRatios", TEXTS),
     Field("resolutions", "resolutions", TEXTS),
     Field("durations", "durations", DURATIONS),
+    Field("qualities", "qualities", TEXTS),
 )
+DEFAULTS = Fields(
+    Field("default_resolution", "resolution"),
+    Field("default_ratio", "aspectRatio"),
+    Field("default_duration", "duration", INTEGER),
+)
+# Which roles a film's sources may have, by the modes that need them. A picture among others may be
+# a reference; what else may be referred to, `inputConstraints` say.
+_MODE_ROLES = {
+    "image2video": (Role.FIRST_FRAME,),
+    "flf2video": (Role.FIRST_FRAME, Role.LAST_FRAME),
+    "multi-image2video": (Role.IMAGE,),
+    "multi-ref": (Role.IMAGE,),
+    "video2video": (Role.VIDEO,),
+}
+_INPUTS = {Role.VIDEO: "videos", Role.AUDIO: "audios"}
 
+_RAW = "/api/ai/images/"  # below which answers have OpenAI's shape
+_SYNCHRONOUS = frozenset({"image.generate.sync", "image.edit.sync"})
 _KINDS = frozenset(Kind)
 _CATALOGUES = {
     "models.image.generation": Models(kind=Kind.IMAGE),
@@ -261,6 +291,10 @@ class AiToEarn(Dialect):
     routes = (
         Route("image.generate", "POST", "/api/ai/image/generate/async"),
         Route("image.edit", "POST", "/api/ai/image/edit/async", files=True),
+        Route("image.generate.sync", "POST", "/api/ai/image/generate", waits=True),
+        Route("image.edit.sync", "POST", "/api/ai/image/edit", files=True, waits=True),
+        Route(openai.GENERATE, "POST", openai.PATHS[openai.GENERATE], waits=True),
+        Route(openai.EDIT, "POST", openai.PATHS[openai.EDIT], files=True, waits=True),
         Route("image.task", "GET", "/api/ai/image/task/{logId}"),
         Route("video.create", "POST", "/api/ai/video/generations", files=True),
         Route("video.task", "GET", "/api/ai/video/generations/{taskId}"),
@@ -276,6 +310,8 @@ class AiToEarn(Dialect):
     def read_request(self, op: str, params: Mapping[str, str], request: Request) -> Command:
         if op in FORMS:
             return read_submit(FORMS[op], Reading(request.json()))
+        if op in openai.PATHS:
+            return openai.read_submit(op, request)
         if op in _CATALOGUES:
             return _CATALOGUES[op]
         if op in ("video.list", "logs"):
@@ -319,6 +355,13 @@ class AiToEarn(Dialect):
 
     def write_reply(self, op: str, reply: Reply, context: Context) -> Response:
         match reply:
+            case Task() if op in openai.PATHS:
+                try:
+                    return openai.write_reply(reply, context)
+                except Fault as fault:
+                    return openai.write_fault(fault, context)
+            case Task() if op in _SYNCHRONOUS:
+                return self._write_end(op, reply, context)
             case Task() if op == "image.task":
                 return _answer(_image_data(reply, context), context)
             case Task() if op == "video.task":
@@ -333,6 +376,15 @@ class AiToEarn(Dialect):
                 return _answer(_catalogue_data(_CATALOGUES[op], reply), context)
             case _:
                 raise TypeError(f"{op} does not answer {type(reply).__name__}")
+
+    def _write_end(self, op: str, task: Task, context: Context) -> Response:
+        """The answer to whoever waited for a task: its pictures, or why there are none."""
+        if not task.ended:
+            return self.write_fault(op, StillRunning(task_id=task.id), context)
+        if task.status is Status.SUCCEEDED:
+            return _answer(_response_data(task, context), context)
+        told = {"logId": task.id, "status": "failed"}
+        return _refuse(CALL_FAILED, _reason(task), told, context)
 
     def read_reply(self, command: Command, response: Response) -> Reply:
         envelope = _open(response)
@@ -354,23 +406,21 @@ class AiToEarn(Dialect):
     # ------------------------------------------------------------------------------------ fault
 
     def write_fault(self, op: str | None, fault: Fault, context: Context) -> Response:
-        code = next(_CODES[kind] for kind in type(fault).__mro__ if kind in _CODES)
-        if isinstance(fault, NotFound) and op is not None and op.startswith("video."):
-            code = NO_VIDEO
-        if isinstance(fault, UnknownOperation):
-            message = f"Cannot {context.request.method} {context.request.path}"
-        else:
-            message = _wording(code, fault, context.request.header("accept-language") or "")
-        id = _request_id(context)
-        body = {
-            "data": {},
-            "code": code,
-            "message": message,
-            "timestamp": context.now,
-            "requestId": id,
-        }
-        headers = (("x-request-id", id), *retry_after_header(fault))
-        return json_response(body, content_type=JSON, headers=headers)
+        if op in openai.PATHS or (op is None and context.request.path.startswith(_RAW)):
+            return openai.write_fault(fault, context)
+        code, told = _code_of(op, fault), {}
+        if isinstance(fault, StillRunning) and fault.task_id:
+            told = {"logId": fault.task_id, "status": "generating"}
+        detail = "" if fault.message == type(fault).default() else fault.message
+        return _refuse(code, detail, told, context, fault)
+
+    def parameter_name(self, op: str, name: str, submit: Submit) -> str:
+        if op in openai.PATHS:
+            return openai.parameter_name(name, submit)
+        return parameter_name(FORMS[op], name, submit)
+
+    def carries_files(self, op: str, submit: Submit) -> bool:
+        return op in openai.PATHS and openai.carries_files(submit)
 
     # -------------------------------------------------------------------------------------- key
 
@@ -379,7 +429,8 @@ class AiToEarn(Dialect):
         # way alone send their key so.
         secret = (request.header("x-api-key") or "").strip() or read_bearer(request)
         if not secret:
-            raise Unauthenticated("The X-Api-Key header carries no API key", reason="missing")
+            name = "Authorization" if request.path.startswith(_RAW) else "X-Api-Key"
+            raise Unauthenticated(f"The {name} header carries no API key", reason="missing")
         return Credential(secret=secret)
 
     def write_key(self, request: Request, key: Key, now: int) -> Request:
@@ -400,15 +451,49 @@ def _request_id(context: Context) -> str:
     return context.request.header("x-request-id") or context.request_id
 
 
-def _wording(code: int, fault: Fault, languages: str) -> str:
-    """The documented text of `code`, and after it what `fault` adds, said once."""
+def _code_of(op: str | None, fault: Fault) -> int:
+    """The code that tells `fault`."""
+    if isinstance(fault, NotFound) and op is not None and op.startswith("video."):
+        return NO_VIDEO
+    if isinstance(fault, StillRunning) and op in _SYNCHRONOUS:
+        return CALL_FAILED
+    if isinstance(fault, Unsupported) and op == VIDEO.op and fault.parameter is not None:
+        if fault.parameter == "groupId":  # nothing is kept in groups here: there is none
+            return NO_GROUP
+        if fault.parameter.partition(".")[0] in {"mode", *VIDEO.places}:
+            return NO_MODE  # for what a film is made from is its mode
+    return next(_CODES[kind] for kind in type(fault).__mro__ if kind in _CODES)
+
+
+def _refuse(
+    code: int, detail: str, told: dict[str, str], context: Context, fault: Fault | None = None
+) -> Response:
+    """The envelope of an error; `told` is its data."""
+    id = _request_id(context)
+    if isinstance(fault, UnknownOperation):
+        message = f"Cannot {context.request.method} {context.request.path}"
+    else:
+        message = _wording(code, detail, context.request.header("accept-language") or "")
+    body = {
+        "data": told,
+        "code": code,
+        "message": message,
+        "timestamp": context.now,
+        "requestId": id,
+    }
+    headers = (("x-request-id", id), *(retry_after_header(fault) if fault else ()))
+    return json_response(body, content_type=JSON, headers=headers)
+
+
+def _wording(code: int, detail: str, languages: str) -> str:
+    """The documented text of `code`, and after it the detail, said once."""
     texts = _TEXTS[code]
     chinese = _prefers_chinese(languages)
     text = texts[0] if chinese else texts[1]
-    if code in _BARE or fault.message == type(fault).default():
+    detail = detail.removeprefix(texts[0]).removeprefix(texts[1]).lstrip(":： ")
+    if code in _BARE or not detail:
         return text
-    detail = fault.message.removeprefix(texts[0]).removeprefix(texts[1]).lstrip(":： ")
-    return f"{text}{'：' if chinese else ': '}{detail}" if detail else text
+    return f"{text}：{in_chinese(detail)}" if chinese else f"{text}: {detail}"
 
 
 def _prefers_chinese(languages: str) -> bool:
@@ -481,13 +566,17 @@ def _image_data(task: Task, context: Context) -> dict[str, Any]:
     data["status"] = IMAGE_STATES.write(task.status)
     data["request"] = write_request_echo(task.submit)
     if task.status is Status.SUCCEEDED:
-        images = [{"url": artifact.url} for artifact in task.artifacts if artifact.url]
-        data["response"] = {"created": (task.finished or context.now) // 1000, "list": images}
-        if images:
+        data["response"] = _response_data(task, context)
+        if images := data["response"]["list"]:
             data["images"] = images
     elif task.ended:
         data["errorMessage"] = _reason(task)
     return data
+
+
+def _response_data(task: Task, context: Context) -> dict[str, Any]:
+    images = [{"url": artifact.url} for artifact in task.artifacts if artifact.url]
+    return {"created": (task.finished or context.now) // 1000, "list": images}
 
 
 def _add_times(data: dict[str, Any], task: Task, context: Context) -> None:
@@ -551,23 +640,42 @@ def _catalogue_data(asked: Models, catalogue: Catalogue) -> list[dict[str, Any]]
 
 
 def _card_data(card: ModelCard, asked: Models) -> dict[str, Any]:
-    data = {"label": card.name, "tags": [], "pricing": [], **CARD.write(card)}
+    # Nothing is charged here: of the two sorts of credits none is the model's own.
+    own = {"label": card.name, "tags": [], "creditsScope": "general", "pricing": []}
+    data = {**own, **CARD.write(card)}
     if asked.kind is Kind.VIDEO:
-        del data["sizes"]
-        modes = ("text2video", "image2video", "flf2video")  # no picture, one, or two
-        data["modes"] = modes[: card.max_sources + 1]
-        firsts = {
-            "resolution": card.resolutions[:1],
-            "aspectRatio": card.ratios[:1],
-            "duration": card.durations[:1],
+        del data["sizes"], data["qualities"]
+        data["modes"] = [mode for mode in MODES if _offers(card, mode)]
+        data["inputConstraints"] = {
+            "images": {"maxCount": card.max_sources},
+            **{
+                name: {"maxCount": card.max_sources if role in card.roles else 0}
+                for role, name in _INPUTS.items()
+            },
         }
-        return data | {"defaults": {name: first[0] for name, first in firsts.items() if first}}
+        return data | {"defaults": DEFAULTS.write(card)}
     for name in ("aspectRatios", "resolutions", "durations"):
         del data[name]
-    if not asked.editing:
+    if asked.editing:
+        del data["qualities"]
+    else:
         del data["maxInputImages"]
-        data |= {"qualities": [], "styles": []}
+        data["styles"] = []
     return data
+
+
+def _offers(card: ModelCard, mode: str) -> bool:
+    """Whether a model of films takes what that mode needs."""
+    if mode == "text2video":
+        return not card.needs_source
+    if mode == "multi-ref":
+        return not _INPUTS.keys().isdisjoint(card.roles)
+    several = mode in ("flf2video", "multi-image2video")
+    return (
+        mode in _MODE_ROLES
+        and card.max_sources > several
+        and set(card.roles) >= set(_MODE_ROLES[mode])
+    )
 
 
 # ------------------------------------------------------------------------------- task, from wire
@@ -655,7 +763,21 @@ def _read_catalogue(envelope: Reading, command: Models) -> Catalogue:
 
 def _read_card(item: Reading, kind: Kind) -> ModelCard:
     values = {"name": item.text("name"), **CARD.read(item)}
+    if kind is Kind.VIDEO:
+        values |= DEFAULTS.read_echo(_read_object(item, "defaults"))
+        modes = item.echo("modes", TEXTS, ())
+        values["needs_source"] = bool(modes) and "text2video" not in modes
+        values["roles"] = _read_roles(modes, _read_object(item, "inputConstraints"))
     return ModelCard(kind=kind, **values)
+
+
+def _read_roles(modes: tuple[str, ...], inputs: Reading) -> tuple[Role, ...]:
+    """The roles that a film's sources may have, where its modes and inputs are these."""
+    taken = {role for mode in modes for role in _MODE_ROLES.get(mode, ())}
+    for role, name in _INPUTS.items():
+        if _read_object(inputs, name).echo("maxCount", INTEGER, 0) > 0:
+            taken.add(role)
+    return tuple(role for role in Role if role in taken)
 
 
 DIALECTS = (AiToEarn(),)

@@ -1,14 +1,15 @@
 """What AiToEarn's bodies ask for, in both directions, and its echoes of it.
 
 The bodies are read as the service's own schemas read them: unknown names are dropped, and no value
-is made into one of another type [source]. What `Submit` has no words for is kept in its `extra`
-under `OWN`, so that the echo of a body is that body.
+is made into one of another type [source]. What `Submit` has no words for and what changes no result
+is kept in its `extra` under `OWN`, so that the echo of a body is that body; what changes the result
+is in its `demands`.
 """
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -27,6 +28,7 @@ from safelight.wire import (
     TEXTS,
     Field,
     Fields,
+    Frame,
     Reading,
     Sort,
     is_address,
@@ -71,8 +73,9 @@ TOOLS = Sort("list of tools", _read_tools, list)
 class Form(NamedTuple):
     """A body that asks for a task.
 
-    `others` are the names whose values `Submit` has in other words or not at all; `places` those
-    of the sources, each with its role; `most` is the largest `n`.
+    `others` are the names whose values `Submit` has in other words or not at all; `demands` those
+    of them that change the result, where they ask for anything; `places` those of the sources, each
+    with its role; `most` is the largest `n`.
     """
 
     op: str
@@ -80,6 +83,7 @@ class Form(NamedTuple):
     fields: Fields
     others: Mapping[str, Sort]
     places: Mapping[str, tuple[Role, Sort]]
+    demands: frozenset[str] = frozenset()
     most: int = 1
 
 
@@ -89,15 +93,23 @@ GENERATE = Form(
     "image.generate",
     Kind.IMAGE,
     Fields(_MODEL, _PROMPT, Field("quality", "quality")),
-    {"n": INTEGER, "size": TEXT, "style": TEXT, "user": TEXT, "response_format": FORMAT},
+    {
+        "n": INTEGER,
+        "size": TEXT,
+        "style": TEXT,
+        "user": TEXT,
+        "response_format": FORMAT,
+        "source": TEXT,
+    },
     {},
+    demands=frozenset({"style"}),
     most=10,
 )
 EDIT = Form(
     "image.edit",
     Kind.IMAGE,
     Fields(_MODEL, _PROMPT),
-    {"n": INTEGER, "size": TEXT, "user": TEXT, "response_format": FORMAT},
+    {"n": INTEGER, "size": TEXT, "user": TEXT, "response_format": FORMAT, "source": TEXT},
     {"image": (Role.IMAGE, EITHER), "mask": (Role.MASK, TEXT)},
 )
 VIDEO = Form(
@@ -113,6 +125,7 @@ VIDEO = Form(
         "metadata": OBJECT,
         "tools": TOOLS,
         "groupId": TEXT,
+        "source": TEXT,
     },
     {
         "image": (Role.FIRST_FRAME, EITHER),
@@ -122,8 +135,16 @@ VIDEO = Form(
         "audios": (Role.AUDIO, TEXTS),
         "video_url": (Role.VIDEO, TEXT),
     },
+    demands=frozenset({"mode", "watermark", "tools", "groupId"}),
 )
 FORMS = {form.op: form for form in (GENERATE, EDIT, VIDEO)}
+# The same bodies, answered when the picture is there.
+FORMS |= {"image.generate.sync": GENERATE, "image.edit.sync": EDIT}
+DEMANDS = frozenset().union(*(form.demands for form in FORMS.values()))
+# What the provider behind that service makes anyway.
+_NOTHING = {"style": "vivid"}
+# Who of the service's own programs asks, for its accounts: never part of an echo [source].
+_UNTOLD = frozenset({"source", "sources"})
 # Where a source of each role goes: a name, with [] where its value is a list.
 _USUAL = {
     EDIT.op: {Role.IMAGE: "image", Role.MASK: "mask"},
@@ -156,13 +177,29 @@ def read_submit(form: Form, body: Reading) -> Submit:
     if form is EDIT and all(source.role is not Role.IMAGE for _, source in found):
         raise Malformed("image", "required", "missing")
     sources = tuple(source for _, source in found)
-    submit = Submit(kind=form.kind, sources=sources, count=said.get("n", 1), **values)
+    demands = {
+        name: said.pop(name)
+        for name in sorted(form.demands - {"mode"})
+        if _asks(said.get(name)) and said[name] != _NOTHING.get(name)
+    }
+    if _asks(said.get("mode")):
+        sources = _arrange(said["mode"], sources)
+        if _mode_of(sources) != said["mode"]:
+            demands["mode"] = said.pop("mode")
+    submit = Submit(
+        kind=form.kind, sources=sources, count=said.get("n", 1), demands=demands, **values
+    )
     words = _words(submit, form)
     own = {name: value for name, value in said.items() if words.get(name) != value}
     places = [place for place, _ in found]
     if places != _usual_places(submit, form):
         own["sources"] = places
     return msgspec.structs.replace(submit, extra={OWN: own}) if own else submit
+
+
+def _asks(value: Any) -> bool:
+    # An empty text, an empty list and false ask for nothing.
+    return bool(value.strip() if isinstance(value, str) else value)
 
 
 def _check(form: Form, body: Reading, values: Mapping[str, Any], said: Mapping[str, Any]) -> None:
@@ -211,6 +248,108 @@ def _plural(role: Role) -> Role:
     return Role.IMAGE if role is Role.FIRST_FRAME else role
 
 
+# ------------------------------------------------------------------------------------------ modes
+
+_FRAMES = (Role.FIRST_FRAME, Role.LAST_FRAME)
+
+
+class Media(NamedTuple):
+    """How many sources of each sort there are, and whether one is said to be the last frame."""
+
+    pictures: int
+    videos: int
+    sounds: int
+    last: bool
+
+    @classmethod
+    def of(cls, sources: tuple[Source, ...]) -> Media:
+        roles = [source.role for source in sources]
+        videos, sounds = roles.count(Role.VIDEO), roles.count(Role.AUDIO)
+        return cls(len(roles) - videos - sounds, videos, sounds, Role.LAST_FRAME in roles)
+
+    @property
+    def pictures_alone(self) -> bool:
+        return not self.videos and not self.sounds
+
+
+class Mode(NamedTuple):
+    """What a film is made from: in words, whether some sources are that, and their roles.
+
+    The roles are those of its pictures in their order; of more pictures the last is repeated.
+    """
+
+    takes: str
+    fits: Callable[[Media], bool]
+    roles: tuple[Role, ...] = ()
+
+
+# The modes and their typical sources [doc: use/video-generation].
+MODES = {
+    "text2video": Mode("no sources", lambda has: has == (0, 0, 0, False)),
+    "image2video": Mode(
+        "one picture, which is no last frame, and nothing else",
+        lambda has: has == (1, 0, 0, False),
+        (Role.FIRST_FRAME,),
+    ),
+    "flf2video": Mode(
+        "two pictures, the first frame and the last, and nothing else",
+        lambda has: has.pictures == 2 and has.pictures_alone,
+        _FRAMES,
+    ),
+    "lf2video": Mode(
+        "one picture, the last frame, and nothing else",
+        lambda has: has.pictures == 1 and has.pictures_alone,
+        (Role.LAST_FRAME,),
+    ),
+    "multi-image2video": Mode(
+        "two pictures or more, none of them a last frame, and nothing else",
+        lambda has: has.pictures >= 2 and has.pictures_alone and not has.last,
+        (Role.IMAGE,),
+    ),
+    "multi-ref": Mode(
+        "pictures, videos or sounds, and no last frame",
+        lambda has: has.pictures + has.videos + has.sounds > 0 and not has.last,
+        (Role.IMAGE,),
+    ),
+    "video2video": Mode(
+        "a video, and no last frame",
+        lambda has: has.videos > 0 and not has.last,
+        (Role.IMAGE,),
+    ),
+}
+
+
+def _arrange(name: str, sources: tuple[Source, ...]) -> tuple[Source, ...]:
+    """`sources` in the roles that the mode gives them. Raises `Unsupported`."""
+    mode = MODES.get(name)
+    if mode is None:
+        sentence = f"mode: {name[:40]!r} is not one of {', '.join(MODES)}"
+        raise Unsupported(sentence, parameter="mode")
+    if not mode.fits(Media.of(sources)):
+        raise Unsupported(f"mode: {name} takes {mode.takes}", parameter="mode")
+    roles = [source.role for source in sources]
+    pictures = [at for at, role in enumerate(roles) if role not in (Role.VIDEO, Role.AUDIO)]
+    pictures.sort(key=lambda at: roles[at] is Role.LAST_FRAME)
+    for number, at in enumerate(pictures):
+        roles[at] = mode.roles[min(number, len(mode.roles) - 1)]
+    return tuple(
+        msgspec.structs.replace(source, role=role)
+        for source, role in zip(sources, roles, strict=True)
+    )
+
+
+def _mode_of(sources: tuple[Source, ...]) -> str | None:
+    """The mode that these sources say by themselves; None where none does."""
+    has, roles = Media.of(sources), {source.role for source in sources}
+    if not has.pictures_alone:
+        return "video2video" if not has.pictures and not has.sounds else "multi-ref"
+    if len(sources) < 2:
+        return "lf2video" if has.last else ("image2video" if sources else "text2video")
+    if not has.last:
+        return "multi-image2video"
+    return "flf2video" if len(sources) == 2 and roles == {*_FRAMES} else None
+
+
 # -------------------------------------------------------------------------------- submit, to wire
 
 
@@ -221,7 +360,7 @@ def form_of(submit: Submit) -> Form:
     return EDIT if submit.sources else GENERATE
 
 
-def _own(submit: Submit) -> Mapping[str, Any]:
+def _own(submit: Submit) -> dict[str, Any]:
     own = submit.extra.get(OWN)
     return own if isinstance(own, dict) else {}
 
@@ -293,6 +432,7 @@ def write_submit(submit: Submit, form: Form) -> dict[str, Any]:
     """The body that asks for `submit`. Raises `Unsupported` for what has no field in it."""
     _refuse_unsaid(submit, form)
     own = {name: value for name, value in _own(submit).items() if name != "sources"}
+    own |= submit.demands
     words = _words(submit, form)
     named = submit.resolution is not None or submit.ratio not in (None, "auto")
     if form.kind is Kind.IMAGE and named:
@@ -302,7 +442,7 @@ def write_submit(submit: Submit, form: Form) -> dict[str, Any]:
 
 
 def _refuse_unsaid(submit: Submit, form: Form) -> None:
-    refuse_demands(submit, "AiToEarn")
+    refuse_demands(submit, "AiToEarn", form.demands)
     says = {field.ours for field in form.fields.fields}
     unsaid = [name for name in _UNSAID if name not in says and getattr(submit, name) is not None]
     unsaid += ["operations"] if submit.operations else []
@@ -317,6 +457,39 @@ def _refuse_unsaid(submit: Submit, form: Form) -> None:
             raise Unsupported(f"AiToEarn takes no such {source.role}", parameter="sources")
         if source.data is None and source.url is None:
             raise Unsupported("AiToEarn takes addresses and data alone", parameter="sources")
+
+
+# ----------------------------------------------------------------------------------------- names
+
+
+def parameter_name(form: Form, name: str, submit: Submit) -> str:
+    """What the body of that form calls a parameter of ours."""
+    what, _, number = name.partition(".")
+    if what == "sources":
+        return _source_name(_places(submit, form), number)
+    if what in Frame._fields:
+        return _frame_name(form, what, submit)
+    return "n" if name == "count" else name
+
+
+def _source_name(places: list[str], number: str) -> str:
+    index = int(number) if number.isdecimal() else 0
+    if index >= len(places):
+        return "image"
+    place = places[index]
+    bare = place.removesuffix("[]")
+    # Where all sources are meant the field of the first one is named, and not its place there.
+    return f"{bare}.{places[:index].count(place)}" if bare != place and number else bare
+
+
+def _frame_name(form: Form, name: str, submit: Submit) -> str:
+    if form.kind is Kind.IMAGE:
+        return "size"
+    for field, text in _sizes_in(_own(submit)):
+        with suppress(Malformed):
+            if getattr(read_frame(text, field), name) == getattr(submit, name):
+                return field
+    return name if name in ("ratio", "resolution") else "size"
 
 
 # ------------------------------------------------------------------------------------------ echo
@@ -338,8 +511,8 @@ def write_request_echo(submit: Submit) -> dict[str, Any]:
     """The body that was accepted: as it was said here, or in our words for it."""
     form = form_of(submit)
     data = _words(submit, form)
-    for name, value in _own(submit).items():
-        if name in form.others:
+    for name, value in (_own(submit) | submit.demands).items():
+        if name in form.others and name not in _UNTOLD:
             data[name] = value
     return data | _write_sources(submit, form)
 
@@ -355,7 +528,7 @@ def write_input_echo(submit: Submit) -> dict[str, Any]:
         sources["image"] = [*(first if isinstance(first, list) else [first]), tail]
     if "video_url" in sources:
         data["videoUrl"] = sources.pop("video_url")
-    if isinstance(group := _own(submit).get("groupId"), str):
+    if isinstance(group := submit.demands.get("groupId"), str):
         data["groupId"] = group
     return data | sources
 

@@ -66,7 +66,7 @@ from safelight.wire import Dialect
 _T = TypeVar("_T")
 
 # What a model takes there is not known here; a first frame every service takes.
-_CARDS = (
+_CARDS: tuple[ModelCard, ...] = (
     ModelCard(
         name="upstream",
         kind=Kind.IMAGE,

@@ -58,6 +58,7 @@ from safelight.server.provider_keys import ProviderKeys
 from safelight.server.rates import Rates
 from safelight.server.recovery import MemoryRecovery, PostgresRecovery, Recovery
 from safelight.server.scratch import Scratch
+from safelight.server.waiting import Waiting
 from safelight.service import Service, now_millis
 from safelight.store import Store, StoreClosed, StoreUnavailable, scripts
 from safelight.store.postgres import PostgresStore
@@ -177,6 +178,7 @@ class App:
             max_source=settings.max_source,
             max_text=settings.max_text,
         )
+        self.waiting = Waiting(self.service, settings.wait_timeout, settings.max_waiting)
         self.housekeeping = Housekeeping(
             store,
             blobs,
@@ -193,6 +195,7 @@ class App:
             Rates(settings.rates),
             self.metrics,
             Bodies(settings.room_for_bodies, settings.body_timeout),
+            self.waiting,
             self.behind(),
             max_body=settings.max_body,
             public_url=settings.public_url,
@@ -249,13 +252,16 @@ class App:
         process that died: others notice its silence, or the next start does.
         """
         self.draining = True
+        self.waiting.refuse()
         self.queue.stop()
         until = asyncio.get_running_loop().time() + self.settings.grace + _GIVING_BACK_SECONDS
         if self._working is not None:
             elsewhere = asyncio.create_task(self.worker.release(elsewhere=True))
             await asyncio.wait([self._working], timeout=self.settings.grace)
+            self.waiting.end()
             rest = asyncio.create_task(self.worker.release())
             await _wait_until(until, self._working, elsewhere, rest)
+        self.waiting.end()
         if self.worker.running:
             _log.warning("not_given_back", tasks=self.worker.running)
         for task in self._running:

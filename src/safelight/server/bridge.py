@@ -32,6 +32,7 @@ from safelight.server.bodies import Bodies, Room, inflate
 from safelight.server.keys import Keyring
 from safelight.server.metrics import Metrics
 from safelight.server.rates import Rates
+from safelight.server.waiting import Waiting
 from safelight.service import Service, now_millis
 from safelight.store import StoreClosed, StoreUnavailable
 from safelight.task import Command, Page, Reply, Submit, Task
@@ -47,6 +48,7 @@ _AWAY_SECONDS = 2
 # sends it: nobody is known until it is here.
 _MOST_BODY, _MOST_FORM = 2**20, 2**18
 _MOST_QUERY = 32 * 1024  # what Tencent's own API takes, and more than any other needs
+_MOST_CARRIED = 32 * 2**20  # bytes of the files that an answer carries
 _LARGE = 64 * 1024  # bytes that are read apart from the loop, by so many threads
 _READERS = 2
 _T = TypeVar("_T")
@@ -64,6 +66,7 @@ class Bridge:
         rates: Rates,
         metrics: Metrics,
         bodies: Bodies,
+        waiting: Waiting,
         behind: ASGIApp,
         *,
         max_body: int,
@@ -77,6 +80,7 @@ class Bridge:
         self._rates = rates
         self._metrics = metrics
         self._bodies = bodies
+        self._waiting = waiting
         self._behind = behind
         self._readers = ThreadPoolExecutor(_READERS, "safelight-read")
         self._max_body = max_body
@@ -157,14 +161,47 @@ class Bridge:
                 await self._unpack(call, most)  # what was signed is what was sent
             assert call.match is not None
             self._rates.spend(call.dialect.name, call.match.op, caller.id)
-            command = await self._aside(call, _read_command, call.dialect, call.match, call.context)
-            call.command = command
+            call.command = await self._aside(
+                call, _read_command, call.dialect, call.match, call.context
+            )
             call.drop_body()
-            reply = await self._service.carry_out(caller.id, call.dialect.name, command)
+            if call.match.waits:
+                return await self._answer_at_end(call, caller.id, receive)
+            reply = await self._service.carry_out(caller.id, call.dialect.name, call.command)
             dressed = self._dress(reply, call.context.request)
             return call.dialect.write_reply(call.match.op, dressed, call.context)
         finally:
             call.room.leave()
+
+    async def _answer_at_end(self, call: _Call, who: str, receive: Receive) -> Response:
+        """Submit a task, and answer once it is at its end. Raises `Fault`."""
+        assert call.match is not None and isinstance(call.command, Submit)
+        op, carried = call.match.op, call.dialect.carries_files(call.match.op, call.command)
+        with self._waiting.place(who):
+            task = await self._service.submit(who, call.dialect.name, call.command)
+            # What was sent is kept with the task: whoever waits holds nothing.
+            call.command = None
+            call.room.leave()
+            task = await self._waiting.wait(who, task, receive)
+            if carried and task.artifacts:
+                task = await self._load(call, task)
+            dressed = self._dress(task, call.context.request)
+            write = call.dialect.write_reply
+            if not carried:
+                return write(op, dressed, call.context)
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._readers, write, op, dressed, call.context)
+
+    async def _load(self, call: _Call, task: Task) -> Task:
+        """`task` with its files, where there is room for them in its answer."""
+        size = sum(artifact.size or 0 for artifact in task.artifacts)
+        if size > _MOST_CARRIED:
+            return task
+        try:
+            await call.room.take(2 * size)  # as they are, and as the text that they become
+        except Unavailable:
+            return task
+        return await self._service.load(task)
 
     def _most(self, call: _Call) -> int:
         """The bytes that the body may have."""
@@ -177,6 +214,8 @@ class Bridge:
         call.match = call.dialect.match(call.context.request)
         caller = await self._identify(call)
         self._rates.look(call.dialect.name, call.match.op, caller.id)
+        if call.match.waits:
+            self._waiting.look(caller.id)
         call.room.who = caller.id
         return caller
 
