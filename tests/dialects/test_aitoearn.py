@@ -1058,6 +1058,8 @@ def test_a_mode_without_what_it_needs_is_refused(mode: str) -> None:
         film(mode=mode, images=[ONE, TWO], image_tail=ONE, audios=[SOUND])
     assert refused.value.parameter == "mode"
     assert told(refused.value, "video.create")["code"] == 12310
+    chinese = told(refused.value, "video.create", accept_language="zh")["message"]
+    assert chinese.startswith("不支持的视频生成模式：mode：")
 
 
 @pytest.mark.parametrize(

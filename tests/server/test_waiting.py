@@ -223,7 +223,8 @@ class Line:
 
     def __init__(self, serving: Serving, path: str, body: Any) -> None:
         self.sent: list[Any] = []
-        self.gone = asyncio.Event()
+        self.gone, self.takes = asyncio.Event(), asyncio.Event()
+        self.takes.set()
         self._left = [{"type": "http.request", "body": json.dumps(body).encode()}]
         scope = {
             "type": "http",
@@ -251,6 +252,8 @@ class Line:
 
     async def _send(self, message: Any) -> None:
         self.sent.append(message)
+        if message["type"] == "http.response.body":
+            await self.takes.wait()
 
 
 async def test_whoever_goes_away_ends_the_waiting_and_not_the_task(
@@ -269,6 +272,29 @@ async def test_whoever_goes_away_ends_the_waiting_and_not_the_task(
     ended = await serving.ended(serving.engine.jobs[0].task.id)
     assert ended.status is Status.SUCCEEDED
     assert (await serving.post(RAW, json=BODY)).status_code == 200  # its place is free again
+
+
+async def test_an_answer_that_is_not_taken_holds_its_room_and_no_more(
+    start_app: StartApp,
+) -> None:
+    async def large(job: Job) -> AsyncIterator[Event]:
+        path = job.folder / "out.png"
+        path.write_bytes(bytes(900))
+        yield File(path=path, media_type="image/png")
+
+    serving = await start_app(large, max_body=2000, max_bodies=4000)
+    slow = Line(serving, RAW, BODY)
+    slow.takes.clear()
+    await until(lambda: slow.sent)
+
+    crowded = await ask(serving, RAW)
+    slow.takes.set()
+    await slow.answered
+    roomy = await ask(serving, RAW)
+
+    assert "b64_json" in json.loads(slow.sent[1]["body"])["data"][0]
+    assert set(crowded["data"][0]) == {"url"}
+    assert set(roomy["data"][0]) == {"url", "b64_json"}
 
 
 async def test_a_connection_that_says_nothing_is_waited_on(start_app: StartApp, held: Held) -> None:

@@ -105,6 +105,25 @@ _PAIRS = (
     ("this engine has no such operation", "该引擎没有这项处理"),
     ("this model cannot be told so", "该模型不支持"),
     ("{t} cannot say {w}", "{} 不支持 {}"),
+    ("{w} takes no sources", "{} 不接受输入文件"),
+    (
+        "{w} takes one picture, which is no last frame, and nothing else",
+        "{} 只接受一张图片，且不能是尾帧",
+    ),
+    (
+        "{w} takes two pictures, the first frame and the last, and nothing else",
+        "{} 只接受首帧和尾帧两张图片",
+    ),
+    ("{w} takes one picture, the last frame, and nothing else", "{} 只接受一张尾帧图片"),
+    (
+        "{w} takes two pictures or more, none of them a last frame, and nothing else",
+        "{} 只接受两张或更多图片，且不能有尾帧",
+    ),
+    (
+        "{w} takes pictures, videos or sounds, and no last frame",
+        "{} 接受图片、视频或音频，且不能有尾帧",
+    ),
+    ("{w} takes a video, and no last frame", "{} 需要视频，且不能有尾帧"),
     ("{n} is not from {n} to {n}", "{} 不在 {} 到 {} 之间"),
     ("{n} is not a number from {n} to {n}", "{} 不是 {} 到 {} 之间的数字"),
     ("{n} is not a whole number from {n} to {n}", "{} 不是 {} 到 {} 之间的整数"),
@@ -142,6 +161,12 @@ _PAIRS = (
         "该幂等键已用于另一个请求",
     ),
     ("The server is stopping", "服务正在停止"),
+    (
+        "The server is stopping; the task {w} goes on: ask for it",
+        "服务正在停止，任务 {} 仍在进行，请查询",
+    ),
+    ("The task {w} still runs; wait for it again by its id.", "任务 {} 仍在进行，请用其 ID 查询。"),
+    ("The task was canceled", "任务已取消"),
 )
 
 

@@ -18,6 +18,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import takewhile
 from typing import Any, NamedTuple, TypeVar
 
@@ -49,6 +50,8 @@ _AWAY_SECONDS = 2
 _MOST_BODY, _MOST_FORM = 2**20, 2**18
 _MOST_QUERY = 32 * 1024  # what Tencent's own API takes, and more than any other needs
 _MOST_CARRIED = 32 * 2**20  # bytes of the files that an answer carries
+_CARRYING_SECONDS = 120.0  # in which such an answer is received, or broken off
+_PIECE = 2**18  # bytes of an answer that are sent at once
 _LARGE = 64 * 1024  # bytes that are read apart from the loop, by so many threads
 _READERS = 2
 _T = TypeVar("_T")
@@ -105,8 +108,18 @@ class Bridge:
         if len(head.query) <= _MOST_QUERY and not dialect.claims(head):
             await self._behind(scope, receive, send)
             return
-        response = await self._answer(dialect, head, receive)
-        await _send(response, scope["method"], send)
+        room = self._bodies.room("", head)
+        response = await self._answer(dialect, head, room, receive)
+        if not room.size:
+            await _send(response, scope["method"], send)
+            return
+        # It carries files, which are in memory until they are sent.
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_CARRYING_SECONDS):
+                    await _send(response, scope["method"], send)
+        finally:
+            room.leave()
 
     def _dialect_of(self, path: str) -> Dialect | None:
         for prefix, dialect in self._prefixes:
@@ -123,14 +136,17 @@ class Bridge:
         most, nearest = max(shared, key=lambda pair: pair[0], default=(0, None))
         return nearest if most else None
 
-    async def _answer(self, dialect: Dialect, head: Request, receive: Receive) -> Response:
+    async def _answer(
+        self, dialect: Dialect, head: Request, room: Room, receive: Receive
+    ) -> Response:
         """The answer to a request, whatever happens."""
         began = time.perf_counter()
         context = Context(request=head, request_id=new_request_id(), now=self._clock())
-        call = _Call(dialect, context, self._bodies.room("", head))
+        call = _Call(dialect, context, room)
         try:
             response = await self._carry_out(call, receive)
         except Exception as problem:
+            room.leave()
             # Handed on, and never kept: whoever keeps it keeps this frame, and all that was sent.
             response = _refuse(call, problem)
         if call.room.unread:
@@ -171,7 +187,8 @@ class Bridge:
             dressed = self._dress(reply, call.context.request)
             return call.dialect.write_reply(call.match.op, dressed, call.context)
         finally:
-            call.room.leave()
+            if not call.carries:
+                call.room.leave()
 
     async def _answer_at_end(self, call: _Call, who: str, receive: Receive) -> Response:
         """Submit a task, and answer once it is at its end. Raises `Fault`."""
@@ -201,6 +218,7 @@ class Bridge:
             await call.room.take(2 * size)  # as they are, and as the text that they become
         except Unavailable:
             return task
+        call.carries = True
         return await self._service.load(task)
 
     def _most(self, call: _Call) -> int:
@@ -289,7 +307,7 @@ class _Caller(NamedTuple):
 class _Call:
     """A request on its way: what is known of it so far, for whoever has to answer it."""
 
-    __slots__ = ("command", "context", "dialect", "match", "room")
+    __slots__ = ("carries", "command", "context", "dialect", "match", "room")
 
     def __init__(self, dialect: Dialect, context: Context, room: Room) -> None:
         self.dialect = dialect
@@ -297,6 +315,7 @@ class _Call:
         self.room = room
         self.match: Match | None = None
         self.command: Command | None = None
+        self.carries = False  # whether the answer carries files, for which there is room
 
     def take(self, body: bytes) -> None:
         """The body has arrived."""
@@ -419,7 +438,13 @@ async def _send(response: Response, method: str, send: Callable[[Any], Awaitable
     }
     await send(start)
     body = b"" if method == "HEAD" else response.body
-    await send({"type": "http.response.body", "body": body})
+    # In pieces where it is large: each once the connection has taken the last.
+    at = 0
+    while len(body) - at > _PIECE:
+        piece = body[at : at + _PIECE]
+        await send({"type": "http.response.body", "body": piece, "more_body": True})
+        at += _PIECE
+    await send({"type": "http.response.body", "body": body[at:]})
 
 
 def header_line(value: str) -> bytes:
