@@ -99,6 +99,14 @@ def test_what_processes_is_listed_where_its_rule_says_what_it_does() -> None:
     assert models.catalogue(Models()).models == ()
 
 
+def test_an_image_api_s_card_has_what_its_rule_says() -> None:
+    rules = (rule("a", "openai", sizes=["64x64"]), rule("b", "openai", ignore=["quality"]))
+    first, second = ModelMap.build(rules, {}).catalogue(Models()).models
+
+    assert (first.name, first.sizes, first.qualities[0]) == ("a", ("64x64",), "auto")
+    assert (len(second.sizes), second.qualities) == (3, ())
+
+
 @pytest.mark.parametrize("rules", [(), (rule("a"), rule("*", "enhance"), rule("b"))])
 def test_a_model_that_is_listed_is_the_one_that_answers(rules: tuple[ModelRule, ...]) -> None:
     models = ModelMap.build(rules, {})

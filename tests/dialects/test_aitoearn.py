@@ -1110,6 +1110,8 @@ def test_what_only_a_provider_can_do_is_demanded_and_written_back() -> None:
         (film(resolution="480p"), "resolution", "resolution"),
         (film(resolution="480p", size="vast"), "resolution", "resolution"),
         (film(ratio="16:9"), "ratio", "ratio"),
+        (film(ratio="16:9"), "resolution", "ratio"),
+        (film(size="480p"), "ratio", "size"),
         (film(ratio="16:9", metadata={"aspectRatio": "9:16"}), "ratio", "ratio"),
         (film(metadata={"aspectRatio": "9:16"}), "ratio", "metadata.aspectRatio"),
         (film(duration=5), "duration", "duration"),

@@ -485,6 +485,8 @@ def _source_name(places: list[str], number: str) -> str:
 def _frame_name(form: Form, name: str, submit: Submit) -> str:
     if form.kind is Kind.IMAGE:
         return "size"
+    if getattr(submit, name) is None and submit.ratio is not None:
+        name = "ratio"  # all that was said of the size
     for field, text in _sizes_in(_own(submit)):
         with suppress(Malformed):
             if getattr(read_frame(text, field), name) == getattr(submit, name):
