@@ -40,8 +40,9 @@ from safelight.task import (
     Task,
     new_id,
 )
+from safelight.uploads import Uploads
 
-RETENTION = 1000
+RETENTION, UPLOADS_KEPT = 1000, 500
 MOST_BYTES, MOST_PIXELS, MOST_TEXT = 2000, 10_000, 4000
 
 
@@ -78,17 +79,30 @@ async def parts(tmp_path: Path) -> AsyncIterator[Parts]:
     store, folder = SQLiteStore.open(tmp_path / "db", queue.put), tmp_path / "files"
     engine, stopped, inspector = Player(), list[str](), Inspector(MOST_PIXELS)
     store.listen(scripts.ENDED, stopped.append)
+    blobs, fetcher, clock = Blobs.local(folder), Fetcher(MOST_BYTES, 1), lambda: now[0]
+    uploads = Uploads(
+        store,
+        blobs,
+        links,
+        fetcher,
+        inspector,
+        kept=UPLOADS_KEPT,
+        quota=MOST_BYTES,
+        most=MOST_BYTES,
+        clock=clock,
+    )
     service = Service(
         store,
-        Blobs.local(folder),
+        blobs,
         models_of(engine, ModelRule(name="still", engine="sketch", options={"a": 1})),
-        Fetcher(MOST_BYTES, 1),
+        fetcher,
         inspector,
         links,
+        uploads,
         retention=RETENTION,
         max_source=MOST_BYTES,
         max_text=MOST_TEXT,
-        clock=lambda: now[0],
+        clock=clock,
     )
     yield Parts(store, folder, queue, links, service, engine, stopped, now)
     inspector.close()

@@ -8,6 +8,7 @@ whatever is wrong with it is raised as `Malformed` with the path to it.
 
 from __future__ import annotations
 
+import binascii
 import codecs
 import io
 import math
@@ -744,6 +745,8 @@ class Dialect:
     polls_per_second: float = 1.0  # what its service allows, or what its clients do
     repeats_safely: bool = False  # whether its service documents those headers, or some like them
     uploads: bool = False  # whether sources may come with the request, and not by address alone
+    keeps_files: bool = False  # whether they may be uploaded before it, to be named by their links
+    files_url: str = ""  # where that is, for the real service, if it is elsewhere
     kinds: frozenset[Kind] = frozenset(Kind)
 
     def __init__(self) -> None:
@@ -949,6 +952,30 @@ def read_bearer(request: Request) -> str | None:
     elif scheme.lower() == "bearer":
         value = ""
     return value or None
+
+
+_BLANKS = b" \t\r\n\f\v"
+
+
+def read_base64(text: str, path: str, start: int = 0) -> bytes:
+    """The data of base64 text from `start` on: a piece at a time, for all of it may be large.
+
+    Raises `Malformed`.
+    """
+    data, left = io.BytesIO(), b""
+    try:
+        for begin in range(start, len(text), _PIECE):
+            piece = left + text[begin : begin + _PIECE].encode("ascii").translate(None, _BLANKS)
+            if data.tell() % 3 and piece:
+                raise ValueError("more data after its padding")
+            whole = len(piece) // 4 * 4
+            left = piece[whole:]
+            data.write(binascii.a2b_base64(piece[:whole], strict_mode=True))
+        if left:
+            raise ValueError("no padding")
+    except ValueError:  # `binascii.Error` and `UnicodeError` are some
+        raise Malformed(path, "not base64") from None
+    return data.getvalue()
 
 
 def fault_of_status(status: int, message: str, response: Response) -> Fault:

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from safelight.dialects import aitoearn_assets as assets
 from safelight.dialects.aitoearn_bodies import (
     AMOUNT,
     FORMS,
@@ -44,6 +45,7 @@ from safelight.task import (
     Artifact,
     Catalogue,
     Command,
+    Confirm,
     Failure,
     FailureCode,
     Fetch,
@@ -56,6 +58,8 @@ from safelight.task import (
     Status,
     Submit,
     Task,
+    Upload,
+    Uploaded,
     bare_id,
 )
 from safelight.wire import (
@@ -255,7 +259,7 @@ class AiToEarn(Dialect):
         '-d \'{"model": "gpt-image-2", "prompt": "a golden city by the sea"}\''
     )
     key_variables = ("AITOEARN_API_KEY",)
-    prefixes = ("/api/ai",)
+    prefixes = ("/api/ai", assets.PREFIX)
     uploads = True
     polls_per_second = 2.0  # no rate is published; its own pages ask every 5 s for each task
     routes = (
@@ -269,6 +273,7 @@ class AiToEarn(Dialect):
         Route("models.image.generation", "GET", "/api/ai/models/image/generation", open=True),
         Route("models.image.edit", "GET", "/api/ai/models/image/edit", open=True),
         Route("models.video.generation", "GET", "/api/ai/models/video/generation", open=True),
+        *assets.ROUTES,
     )
 
     # ---------------------------------------------------------------------------------- request
@@ -278,6 +283,8 @@ class AiToEarn(Dialect):
             return read_submit(FORMS[op], Reading(request.json()))
         if op in _CATALOGUES:
             return _CATALOGUES[op]
+        if op in assets.OPS:
+            return assets.read_command(op, params, request)
         if op in ("video.list", "logs"):
             return _read_list(Kind.VIDEO if op == "video.list" else None, request)
         name, kind = ("logId", Kind.IMAGE) if op == "image.task" else ("taskId", Kind.VIDEO)
@@ -303,6 +310,8 @@ class AiToEarn(Dialect):
                 return Request(method="GET", path=self.path(f"models.{kind}.{use}"))
             case Models():
                 raise Unsupported("AiToEarn lists the models of one kind at a time")
+            case Upload() | Confirm():
+                return assets.write_command(command)
             case _:
                 raise Unsupported(f"AiToEarn has no operation to {deed(command)}")
 
@@ -331,6 +340,8 @@ class AiToEarn(Dialect):
                 return _answer(_page_data(op, reply, context), context)
             case Catalogue():
                 return _answer(_catalogue_data(_CATALOGUES[op], reply), context)
+            case Uploaded():
+                return _answer(assets.write_data(op, reply), context)
             case _:
                 raise TypeError(f"{op} does not answer {type(reply).__name__}")
 
@@ -348,6 +359,8 @@ class AiToEarn(Dialect):
                 return _read_page(envelope.object("data"), command)
             case Models():
                 return _read_catalogue(envelope, command)
+            case Upload() | Confirm():
+                return assets.read_data(envelope.object("data"), command)
             case _:
                 raise Unsupported("AiToEarn has no such operation")
 

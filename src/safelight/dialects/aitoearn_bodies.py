@@ -8,8 +8,6 @@ under `OWN`, so that the echo of a body is that body.
 from __future__ import annotations
 
 import base64
-import binascii
-import io
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -33,6 +31,7 @@ from safelight.wire import (
     Sort,
     merge_frames,
     pairs,
+    read_base64,
     read_frame,
     refuse_demands,
 )
@@ -141,8 +140,6 @@ _UNSAID = ("negative", "format", "quality", "seed", "duration", "fps", "audio")
 OWN = "aitoearn"  # in `Submit.extra`: what was said here and the common words do not say again
 
 _MOST_HEAD = 256  # characters of a data URI before its data
-_BLANKS = b" \t\r\n\f\v"
-_PIECE = 2**20  # characters
 _MOST_PROMPT = 4000  # in UTF-16 units, as JavaScript counts
 
 # ------------------------------------------------------------------------------ submit, from wire
@@ -222,28 +219,10 @@ def _read_source(text: str, role: Role, path: str) -> Source:
     media_type, *options = head[5:].split(";")
     if head[:5].lower() != "data:" or not comma or "base64" not in options:
         raise Malformed(path, "neither an http(s) address nor a data URI in base64")
-    data = _decode(text, path)
+    data = read_base64(text, path, text.index(",") + 1)
     if not data:
         raise Malformed(path, "an empty file")
     return Source(role=role, data=data, media_type=media_type or None)
-
-
-def _decode(text: str, path: str) -> bytes:
-    """The data of a data URI: a piece at a time, for all of it may be large."""
-    data, left = io.BytesIO(), b""
-    try:
-        for start in range(text.index(",") + 1, len(text), _PIECE):
-            piece = left + text[start : start + _PIECE].encode("ascii").translate(None, _BLANKS)
-            if data.tell() % 3 and piece:
-                raise ValueError("more data after its padding")
-            whole = len(piece) // 4 * 4
-            left = piece[whole:]
-            data.write(binascii.a2b_base64(piece[:whole], strict_mode=True))
-        if left:
-            raise ValueError("no padding")
-    except ValueError:  # `binascii.Error` and `UnicodeError` are some
-        raise Malformed(path, "not base64") from None
-    return data.getvalue()
 
 
 def _is_address(text: str) -> bool:
