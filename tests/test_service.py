@@ -14,6 +14,7 @@ import pytest
 from doubles import NOW, Player, models_of, picture, task, upload
 from safelight.blobs import Blobs
 from safelight.config import ModelRule
+from safelight.engines import Traits
 from safelight.errors import Conflict, Fault, InvalidValue, NotFound, UnknownModel, Unsupported
 from safelight.fetching import Fetcher
 from safelight.inspection import Inspector
@@ -110,6 +111,23 @@ async def parts(tmp_path: Path) -> AsyncIterator[Parts]:
 
 
 # -------------------------------------------------------------------------------------- submit
+
+
+async def test_what_nobody_passes_on_is_refused_by_its_name(parts: Parts) -> None:
+    with pytest.raises(Unsupported, match=r"ExtraParameters\.LogoAdd") as told:
+        await parts.submit(demands={"ExtraParameters.LogoAdd": 1})
+
+    assert told.value.parameter == "ExtraParameters.LogoAdd"
+
+
+async def test_an_engine_that_passes_demands_on_is_given_them(parts: Parts) -> None:
+    parts.engine.traits = Traits(passes_on=True)  # type: ignore[attr-defined]
+
+    task = await parts.submit(demands={"ExtraParameters.LogoAdd": 1})
+
+    kept = await parts.store.read(scripts.get_any(task.id))
+    assert kept is not None
+    assert kept.submit.demands == {"ExtraParameters.LogoAdd": 1}
 
 
 async def test_a_task_is_stored_and_queued_when_it_is_answered(parts: Parts) -> None:

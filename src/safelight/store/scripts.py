@@ -539,7 +539,7 @@ def add_upload(row: UploadRow, oldest: int, quota: int) -> Script[bool]:
 
     What was made at `oldest` or before counts no more.
     """
-    if not (yield from _weigh(row.owner, row.size, oldest, quota)):
+    if not (yield from _fits(row.owner, _weight(row.size), oldest, quota)):
         return False
     words = {"name": _clean(row.name), "folder": _clean(row.folder)}
     values = {name: value for name, value in row._asdict().items() if name != "received"}
@@ -549,16 +549,21 @@ def add_upload(row: UploadRow, oldest: int, quota: int) -> Script[bool]:
 
 def resize_upload(row: UploadRow, size: int, oldest: int, quota: int) -> Script[bool]:
     """Have a file that is coming count as many bytes as it has; False where that is too much."""
-    if not (yield from _weigh(row.owner, max(0, size - row.size), oldest, quota)):
+    if not (yield from _fits(row.owner, _weight(size) - _weight(row.size), oldest, quota)):
         return False
     return bool((yield Query("resize_upload", {"id": row.id, "size": size})))
 
 
-def _weigh(owner: str, size: int, oldest: int, quota: int) -> Script[bool]:
+def _weight(size: int) -> int:
+    return max(size, _UPLOAD_LEAST)
+
+
+def _fits(owner: str, more: int, oldest: int, quota: int) -> Script[bool]:
+    """Whether a caller may keep so many bytes more; nobody else adds any until this is written."""
     yield Query("lock_key", {"id": owner})
     said = {"owner": owner, "oldest": oldest, "least": _UPLOAD_LEAST}
     rows = yield Query("weigh_uploads", said)
-    return bool(rows[0][0] + max(size, _UPLOAD_LEAST) <= quota)
+    return bool(rows[0][0] + more <= quota)
 
 
 def receive_upload(id: str, media_type: str, now: int) -> Script[bool]:
