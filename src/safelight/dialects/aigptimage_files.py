@@ -128,7 +128,7 @@ def write_command(command: Upload | Locate | Balance) -> Request:
             return Request(method="POST", path=PATHS[STREAM], headers=headers, body=form)
         case Locate():
             return json_request("POST", PATHS[LOCATE], {"url": command.url})
-        case Balance():
+        case _:
             return Request(method="GET", path=PATHS[CREDIT])
 
 
@@ -148,7 +148,7 @@ def write_reply(reply: Uploaded | Located | Credits) -> Response:
             body = {"success": True, **body, "data": _file_data(reply)}
         case Located():
             body["data"] = reply.url
-        case Credits():
+        case _:
             body["data"] = UNCOUNTED if reply.left is None else reply.left
     return json_response(body, headers=(("cache-control", "no-store"),))
 
