@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from benchmarks.crew import connected
-from safelight.service import now_millis
+from safelight.clock import now_millis
 from safelight.store.postgres import queries_of
 from safelight.task import Artifact, Submit
 

@@ -17,13 +17,14 @@ NAME = safelight.__name__
 
 # From the bottom to the top: what stands in a line imports from the lines above it here only.
 LAYERS = (
-    {"counts", "errors", "task", "media_types", "networks"},
+    {"clock", "counts", "errors", "task", "media_types", "networks"},
     {"sizes", "wire", "postgres"},
     {"dialects"},
     {"blobs", "config", "media", "names", "queue", "secrets", "store"},
     {"client", "links", "lists", "turns"},
     {"engines"},
-    {"fetching", "inspection", "models"},
+    {"fetching", "inspection", "linked", "models"},
+    {"uploads"},
     {"service"},
     {"worker"},
     {"server"},

@@ -14,6 +14,7 @@ import pytest
 from doubles import NOW, Player, models_of, picture, task, upload
 from safelight.blobs import Blobs
 from safelight.config import ModelRule
+from safelight.engines import Traits
 from safelight.errors import Conflict, Fault, InvalidValue, NotFound, UnknownModel, Unsupported
 from safelight.fetching import Fetcher
 from safelight.inspection import Inspector
@@ -40,8 +41,9 @@ from safelight.task import (
     Task,
     new_id,
 )
+from safelight.uploads import Uploads
 
-RETENTION = 1000
+RETENTION, UPLOADS_KEPT = 1000, 500
 MOST_BYTES, MOST_PIXELS, MOST_TEXT = 2000, 10_000, 4000
 
 
@@ -78,17 +80,30 @@ async def parts(tmp_path: Path) -> AsyncIterator[Parts]:
     store, folder = SQLiteStore.open(tmp_path / "db", queue.put), tmp_path / "files"
     engine, stopped, inspector = Player(), list[str](), Inspector(MOST_PIXELS)
     store.listen(scripts.ENDED, stopped.append)
+    blobs, fetcher, clock = Blobs.local(folder), Fetcher(MOST_BYTES, 1), lambda: now[0]
+    uploads = Uploads(
+        store,
+        blobs,
+        links,
+        fetcher,
+        inspector,
+        kept=UPLOADS_KEPT,
+        quota=MOST_BYTES,
+        most=MOST_BYTES,
+        clock=clock,
+    )
     service = Service(
         store,
-        Blobs.local(folder),
+        blobs,
         models_of(engine, ModelRule(name="still", engine="sketch", options={"a": 1})),
-        Fetcher(MOST_BYTES, 1),
+        fetcher,
         inspector,
         links,
+        uploads,
         retention=RETENTION,
         max_source=MOST_BYTES,
         max_text=MOST_TEXT,
-        clock=lambda: now[0],
+        clock=clock,
     )
     yield Parts(store, folder, queue, links, service, engine, stopped, now)
     inspector.close()
@@ -96,6 +111,23 @@ async def parts(tmp_path: Path) -> AsyncIterator[Parts]:
 
 
 # -------------------------------------------------------------------------------------- submit
+
+
+async def test_what_nobody_passes_on_is_refused_by_its_name(parts: Parts) -> None:
+    with pytest.raises(Unsupported, match=r"ExtraParameters\.LogoAdd") as told:
+        await parts.submit(demands={"ExtraParameters.LogoAdd": 1})
+
+    assert told.value.parameter == "ExtraParameters.LogoAdd"
+
+
+async def test_an_engine_that_passes_demands_on_is_given_them(parts: Parts) -> None:
+    parts.engine.traits = Traits(passes_on=True)  # type: ignore[attr-defined]
+
+    task = await parts.submit(demands={"ExtraParameters.LogoAdd": 1})
+
+    kept = await parts.store.read(scripts.get_any(task.id))
+    assert kept is not None
+    assert kept.submit.demands == {"ExtraParameters.LogoAdd": 1}
 
 
 async def test_a_task_is_stored_and_queued_when_it_is_answered(parts: Parts) -> None:

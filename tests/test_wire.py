@@ -25,6 +25,7 @@ from safelight.errors import (
     Unavailable,
     UnknownModel,
     UnknownOperation,
+    Unsupported,
     Upstream,
 )
 from safelight.task import Command, Fetch, Kind, Reply, Status, Submit, Task
@@ -62,6 +63,7 @@ from safelight.wire import (
     read_ids,
     read_json,
     read_retry_after,
+    refuse_demands,
     require,
     retry_after_header,
     write_form,
@@ -989,6 +991,17 @@ def test_bounds_are_inclusive() -> None:
 
 def test_the_kinds_of_a_dialect_are_all_of_them() -> None:
     assert Dialect.kinds == frozenset(Kind)
+
+
+# ---------------------------------------------------------------------------------------- demands
+
+
+def test_a_demand_of_another_wire_is_refused_by_its_name() -> None:
+    asked = Submit(demands={"logo": 1, "panorama": True})
+    refuse_demands(asked, "It", ("logo", "panorama"))
+    with pytest.raises(Unsupported, match="panorama") as told:
+        refuse_demands(asked, "It", ("logo",))
+    assert told.value.parameter == "panorama"
 
 
 def test_a_wire_may_have_our_names_and_carries_no_files() -> None:

@@ -730,7 +730,7 @@ async def test_an_engine_that_waits_is_given_an_errand(sending: Parts) -> None:
     target = sending.links.read_url(given.url)
     assert given.url.startswith("https://images.example.com/")
     assert target is not None
-    assert (target.task_id, target.what, target.number) == (ID, "s", 0)
+    assert (target.id, target.what, target.number) == (ID, "s", 0)
 
 
 async def test_without_a_public_address_a_source_has_no_link(sending: Parts) -> None:

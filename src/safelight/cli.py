@@ -471,6 +471,14 @@ def submit(
     extra: Annotated[
         str | None, Parameter(help="JSON object for what one wire alone says.")
     ] = None,
+    demand: Annotated[
+        tuple[str, ...],
+        Parameter(
+            negative="",
+            help="What one wire alone says and changes the result: NAME=JSON, or NAME=text. "
+            "Repeatable.",
+        ),
+    ] = (),
     idempotency_key: Annotated[str | None, Parameter(help="The same key, the same task.")] = None,
     wait: Annotated[bool, Parameter(negative="", help="Wait for the end.")] = False,
     download: _Download = None,
@@ -494,6 +502,7 @@ def submit(
         audio=audio,
         operations=tuple(_operation(text) for text in operation),
         extra=_object(extra, "--extra") if extra else {},
+        demands=dict(_demand(text) for text in demand),
         idempotency_key=idempotency_key,
         **merge_frames(frames),
     )
@@ -546,6 +555,32 @@ def wait(
             for id in ids
         ]
         return await _wait_all(client, tasks, timeout, download, json)
+
+    return _run(connection, run)
+
+
+@app.command
+def upload(
+    *files: str,
+    connection: Connection = _DEFAULT,
+    folder: Annotated[str | None, Parameter(help="Where it is to be, in your words.")] = None,
+    json: _Json = False,
+) -> int:
+    """Have files kept for a while and print their links, which may be sources of tasks."""
+    if not files:
+        raise UsageError("upload: name at least one file")
+
+    async def run(client: AsyncClient) -> int:
+        for file in files:
+            try:
+                kept = await client.upload(Path(file), folder=folder)
+            except OSError as problem:
+                raise UsageError(f"{file}: {problem.strerror}") from None
+            if json:
+                _print_json(msgspec.to_builtins(kept))
+            else:
+                _out.print(kept.url)
+        return SUCCEEDED
 
     return _run(connection, run)
 
@@ -674,6 +709,16 @@ def _source(role: Role, text: str) -> Source:
 def _operation(text: str) -> Operation:
     name, _, options = text.partition("=")
     return Operation(name=name, options=_object(options, "--operation") if options else {})
+
+
+def _demand(text: str) -> tuple[str, Any]:
+    name, given, value = text.partition("=")
+    if not name or not given:
+        raise UsageError("--demand: not NAME=VALUE")
+    try:
+        return name, read_json(value.encode())
+    except Malformed:
+        return name, value
 
 
 def _object(text: str, what: str) -> dict[str, Any]:

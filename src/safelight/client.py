@@ -38,14 +38,19 @@ from safelight.errors import (
     TooLarge,
     Unauthenticated,
     Unavailable,
+    UnknownOperation,
     Unreachable,
+    Unsupported,
     Upstream,
 )
 from safelight.media_types import media_type_of, suffix_of
 from safelight.task import (
+    Balance,
     Cancel,
     Catalogue,
     Command,
+    Confirm,
+    Credits,
     Delete,
     Deleted,
     Fetch,
@@ -57,6 +62,8 @@ from safelight.task import (
     Status,
     Submit,
     Task,
+    Upload,
+    Uploaded,
 )
 from safelight.wire import Dialect, Key, Request, Response
 
@@ -129,7 +136,6 @@ class AsyncClient:
     ) -> None:
         self.dialect = dialects.named(dialect) if isinstance(dialect, str) else dialect
         self.url = (url or self.dialect.url).rstrip("/")
-        self._host = urlsplit(self.url).netloc.rpartition("@")[2]
         self._key = key
         self._pace = pace
         self._turns = _Turns(per_second or self.dialect.polls_per_second)
@@ -163,9 +169,13 @@ class AsyncClient:
     async def submit(self, submit: Submit | None = None, **words: Any) -> Task:
         """Submit a task: a `Submit`, or its fields by name. Never sent twice.
 
-        Raises `SubmissionUnknown` where the answer was lost: the task may exist, and may cost.
+        Where the wire takes sources by address alone and keeps files, those that come as data are
+        uploaded first. Raises `SubmissionUnknown` where the answer was lost: the task may exist,
+        and may cost.
         """
         asked = msgspec.structs.replace(submit, **words) if submit else Submit(**words)
+        if self.dialect.keeps_files and not self.dialect.uploads:
+            asked = await self._upload_sources(asked)
         task = await self._carry_out(asked)
         assert isinstance(task, Task)
         self._remember(task.id)
@@ -233,6 +243,62 @@ class AsyncClient:
         assert isinstance(found, Catalogue)
         return found
 
+    async def upload(
+        self, file: Path | str | bytes, name: str | None = None, folder: str | None = None
+    ) -> Uploaded:
+        """Have the service keep a file for a while: `url` of what it answers may be a source.
+
+        `file` is a path, or the file itself; `name` and `folder` are what it is to be called there.
+        Raises `Unsupported` where the wire keeps none.
+        """
+        if isinstance(file, bytes):
+            data = file
+        else:
+            data = await asyncio.to_thread(Path(file).read_bytes)
+            name = name or Path(file).name
+        with suppress(Unsupported):
+            return await self._keep(Upload(name=name, folder=folder, data=data))
+        told = await self._keep(Upload(name=name, folder=folder, size=len(data)))
+        await self._put(told.upload_url or "", data)
+        return await self._keep(Confirm(id=told.id))
+
+    async def credits(self) -> float | None:
+        """The credits that are left; None where none are counted. Raises `Unsupported`."""
+        reply = await self._carry_out(Balance())
+        assert isinstance(reply, Credits)
+        return reply.left
+
+    async def _keep(self, command: Upload | Confirm) -> Uploaded:
+        reply = await self._carry_out(command)
+        assert isinstance(reply, Uploaded)
+        return reply
+
+    async def _put(self, url: str, data: bytes) -> None:
+        """Send a file to where the service wants it, which needs no key. Raises `Fault`."""
+        seconds = self._timeout + len(data) / _SLOWEST
+        try:
+            async with asyncio.timeout(seconds):
+                answer = await self._http.put(url, content=data, timeout=seconds)
+        except (TimeoutError, httpx.HTTPError, httpx.InvalidURL) as problem:
+            raise Unreachable(f"the file could not be sent ({_said(problem)})") from None
+        if not answer.is_success:
+            raise Upstream(f"the file was not taken (status {answer.status_code})")
+
+    async def _upload_sources(self, submit: Submit) -> Submit:
+        """`submit` with the addresses of what came as data, each file sent once."""
+        sources = []
+        for source in submit.sources:
+            if source.data is None:
+                sources.append(source)
+                continue
+            try:
+                kept = await self.upload(source.data, source.name)
+            except (NotFound, UnknownOperation):
+                sentence = f"{self.url} keeps no files: a source has to have an address"
+                raise Unsupported(sentence, parameter="sources") from None
+            sources.append(msgspec.structs.replace(source, data=None, url=kept.url))
+        return msgspec.structs.replace(submit, sources=tuple(sources))
+
     async def download(self, task: Task, folder: Path | str) -> Sequence[Path]:
         """Save the files of a task in `folder`, made if need be; returns their paths.
 
@@ -270,7 +336,8 @@ class AsyncClient:
             raise
 
     async def _send(self, command: Command, request: Request) -> Response:
-        request = request.with_headers(("host", self._host))
+        url = self._url_for(command)
+        request = request.with_headers(("host", urlsplit(url).netloc.rpartition("@")[2]))
         if isinstance(command, Submit) and command.idempotency_key:
             name = self.dialect.idempotency_headers[0]
             request = request.with_headers((name, command.idempotency_key))
@@ -278,34 +345,40 @@ class AsyncClient:
         seconds = self._timeout + len(request.body) / _SLOWEST
         try:
             async with asyncio.timeout(seconds):
-                return await self._exchange(request, seconds)
+                return await self._exchange(url, request, seconds)
         except _UNSENT as problem:
-            raise Unreachable(f"{self.url} cannot be reached ({_said(problem)})") from None
+            raise Unreachable(f"{url} cannot be reached ({_said(problem)})") from None
         except TimeoutError:
-            sentence = f"{self.url} did not answer within {seconds:.0f} seconds"
+            sentence = f"{url} did not answer within {seconds:.0f} seconds"
             raise _lost(command, Unreachable(sentence)) from None
         except httpx.RequestError as problem:
-            sentence = f"{self.url} did not answer ({_said(problem)})"
+            sentence = f"{url} did not answer ({_said(problem)})"
             raise _lost(command, Unreachable(sentence)) from None
 
-    async def _exchange(self, request: Request, seconds: float) -> Response:
+    def _url_for(self, command: Command) -> str:
+        """Where `command` is carried out: a service may keep files at another address."""
+        if isinstance(command, Upload) and self.url == self.dialect.url.rstrip("/"):
+            return self.dialect.files_url or self.url
+        return self.url
+
+    async def _exchange(self, url: str, request: Request, seconds: float) -> Response:
         """Send a request and read the whole answer. Raises `Upstream` where it has no end."""
         # To wait for a connection, to open it, and its handshake: together they take no longer than
         # the request may. So what was not sent is never taken for an answer that was lost.
         before = self._timeout / 3
         async with self._http.stream(
             request.method,
-            f"{self.url}{request.target}",
+            f"{url}{request.target}",
             headers=list(request.headers),
             content=request.body,
             timeout=httpx.Timeout(seconds, connect=before, pool=before),
         ) as answer:
-            _check_encoding(answer, f"{self.url} answered")
+            _check_encoding(answer, f"{url} answered")
             body = bytearray()
             async for chunk in answer.aiter_bytes():
                 body += chunk
                 if len(body) > self._max_answer:
-                    raise Upstream(f"{self.url} answered with more than {self._max_answer} bytes")
+                    raise Upstream(f"{url} answered with more than {self._max_answer} bytes")
         return Response(
             status=answer.status_code,
             headers=tuple((name.lower(), value) for name, value in answer.headers.items()),
@@ -495,6 +568,16 @@ class Client:
     ) -> Task:
         """See `AsyncClient.wait`; `on_progress` is called on the client's thread."""
         return self._call(self._client.wait, task, timeout, on_progress, kind)
+
+    def upload(
+        self, file: Path | str | bytes, name: str | None = None, folder: str | None = None
+    ) -> Uploaded:
+        """See `AsyncClient.upload`."""
+        return self._call(self._client.upload, file, name, folder)
+
+    def credits(self) -> float | None:
+        """See `AsyncClient.credits`."""
+        return self._call(self._client.credits)
 
     def cancel(self, task: Task | str, kind: Kind | None = None) -> None:
         """See `AsyncClient.cancel`."""

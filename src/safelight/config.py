@@ -77,6 +77,8 @@ class Settings(BaseSettings):
     most_deaths: int = Field(default=3, ge=1)  # workers that may die of a task before it fails
     grace: float = Field(default=20, ge=0)  # seconds that running tasks get when told to stop
     retention_days: float = Field(default=7, gt=0)
+    upload_days: float = Field(default=3, gt=0)  # that an uploaded file is kept
+    upload_quota: int = Field(default=2**30, ge=0)  # bytes of such files that one key keeps
 
     max_connections: int = Field(default=2048, ge=16)  # to one process; more wait to be taken
     max_body: int = Field(default=64 * 2**20, gt=0)  # bytes of a request that carries files
@@ -149,6 +151,11 @@ class Settings(BaseSettings):
     def room_for_bodies(self) -> int:
         """The bytes that all requests under way may have together."""
         return self.max_bodies if self.max_bodies is not None else 3 * self.max_body
+
+    @property
+    def uploads_kept(self) -> int:
+        """How long an uploaded file is kept, in milliseconds."""
+        return int(self.upload_days * 86_400_000)
 
     @property
     def retention(self) -> int:

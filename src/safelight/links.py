@@ -1,7 +1,8 @@
 """Links to files: unguessable, without a key, and gone with their task.
 
 A link says the task, which of its files, and a signature that only this installation can make; so
-nothing has to be stored for it, and deleting the task ends it.
+nothing has to be stored for it, and deleting the task ends it. Files that were uploaded to be named
+as sources have links alike, and others to be sent to.
 """
 
 from __future__ import annotations
@@ -15,18 +16,18 @@ import msgspec
 
 from safelight.media_types import suffix_of
 from safelight.secrets import Vault
-from safelight.task import Artifact, Source, Task
+from safelight.task import Artifact, Source, Task, Uploaded
 
 FILES = "/files/"
-_LINK = re.compile(r"([0-9a-f]{24})-([as])([0-9]{1,3})-([0-9a-f]{32})(?:\.[a-z0-9]{1,5})?")
+_LINK = re.compile(r"([0-9a-f]{24})-([asup])([0-9]{1,3})-([0-9a-f]{32})(?:\.[a-z0-9]{1,5})?")
 
 
 class Target(NamedTuple):
-    """What a link leads to: a task, and its artifact or its source of that number."""
+    """What a link leads to: a task, and its artifact or its source of that number; or an upload."""
 
-    task_id: str
-    what: str  # "a": an artifact, "s": a source
-    number: int
+    id: str
+    what: str  # "a": an artifact, "s": a source, "u": an upload, "p": where one is to be put
+    number: int = 0
 
 
 class Links:
@@ -41,7 +42,7 @@ class Links:
 
     def write(self, base: str, target: Target, media_type: str | None) -> str:
         """The link to a file, with the suffix that fits its media type."""
-        name = f"{target.task_id}-{target.what}{target.number}"
+        name = f"{target.id}-{target.what}{target.number}"
         return f"{base}{FILES}{name}-{self._vault.sign_link(name)}{suffix_of(media_type)}"
 
     def read(self, name: str) -> Target | None:
@@ -49,11 +50,11 @@ class Links:
         found = _LINK.fullmatch(name)
         if not found:
             return None
-        task_id, what, index, signature = found.groups()
-        expected = self._vault.sign_link(f"{task_id}-{what}{index}")
+        id, what, index, signature = found.groups()
+        expected = self._vault.sign_link(f"{id}-{what}{index}")
         if not hmac.compare_digest(signature, expected):
             return None
-        return Target(task_id, what, int(index))
+        return Target(id, what, int(index))
 
     def read_url(self, url: str) -> Target | None:
         """What a link of ours leads to; None where the address is not one.
@@ -71,6 +72,14 @@ class Links:
             submit = msgspec.structs.replace(task.submit, sources=self._sources(task, base))
             task = msgspec.structs.replace(task, submit=submit)
         return task
+
+    def dress_upload(self, upload: Uploaded, base: str) -> Uploaded:
+        """`upload` with its link, and, while it is to come, with where it is to be put."""
+        link = self.write(base, Target(upload.id, "u"), upload.media_type)
+        put = None
+        if upload.media_type is None:
+            put = self.write(base, Target(upload.id, "p"), None)
+        return msgspec.structs.replace(upload, url=link, upload_url=put)
 
     def of_source(self, task_id: str, number: int, file: Source, base: str | None) -> str | None:
         """Where anybody can fetch a source that came with a request; None where nobody can.

@@ -16,6 +16,7 @@ import msgspec
 import structlog
 
 from safelight.blobs import BlobError, Blobs
+from safelight.clock import now_millis
 from safelight.engines import traits_of
 from safelight.errors import Conflict, Internal, InvalidValue, NotFound, Unsupported
 from safelight.fetching import Fetcher
@@ -27,13 +28,17 @@ from safelight.models import ModelMap, Place
 from safelight.store import Store, StoreUnavailable, scripts
 from safelight.store.scripts import DifferentBody, TooLong
 from safelight.task import (
+    Balance,
     Cancel,
     Catalogue,
     Command,
+    Confirm,
+    Credits,
     Delete,
     Deleted,
     Fetch,
     List,
+    Locate,
     Models,
     Page,
     Reply,
@@ -42,10 +47,12 @@ from safelight.task import (
     Status,
     Submit,
     Task,
+    Upload,
     bare_id,
     drop_data,
     new_id,
 )
+from safelight.uploads import Uploads
 from safelight.wire import CANNOT
 
 _log = structlog.get_logger("safelight.service")
@@ -57,11 +64,6 @@ _SETTLING = (0.2, 0.5, 1.0, 2.0, 4.0)  # seconds between two looks for a task
 _MOST_IN_A_LIST = 1000
 _encoder = msgspec.json.Encoder()
 _REMOVING_SECONDS = 5.0  # that a caller waits for files that cannot be removed
-
-
-def now_millis() -> int:
-    """The time: milliseconds since 1970, UTC."""
-    return time.time_ns() // 1_000_000
 
 
 def folder_of(task_id: str) -> str:
@@ -80,6 +82,7 @@ class Service:
         fetcher: Fetcher,
         inspector: Inspector,
         links: Links,
+        uploads: Uploads,
         *,
         retention: int,
         max_source: int,
@@ -93,6 +96,7 @@ class Service:
         self._fetcher = fetcher
         self._inspector = inspector
         self._links = links
+        self._uploads = uploads
         self._retention = retention
         self._max_source = max_source
         self._max_text = max_text
@@ -113,6 +117,19 @@ class Service:
                 return await self.list(who, command)
             case Models():
                 return self.catalogue(command)
+            case Upload() | Confirm() | Locate():
+                return await self._keep_file(who, command)
+            case Balance():
+                return Credits()  # nothing is charged here
+
+    async def _keep_file(self, who: str, command: Upload | Confirm | Locate) -> Reply:
+        match command:
+            case Upload():
+                return await self._uploads.keep(who, command)
+            case Confirm():
+                return await self._uploads.confirm(who, command)
+            case Locate():
+                return await self._uploads.locate(who, command, self._oldest())
 
     async def fetch(self, who: str, asked: Fetch) -> Task:
         id = _id(asked.id)

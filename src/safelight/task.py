@@ -162,7 +162,37 @@ class Models(Record, frozen=True, kw_only=True):
     editing: bool = False
 
 
-Command = Submit | Fetch | Cancel | Delete | List | Models
+class Upload(Record, frozen=True, kw_only=True):
+    """Ask that a file be kept for a while, to be named as a source by its link.
+
+    It comes as `data`, or lies at `url`; where it is neither it comes later, to an address that
+    the answer tells, and has `size` bytes. `folder` is the caller's own word, and is told back.
+    """
+
+    name: str | None = None
+    folder: str | None = None
+    data: bytes | None = None
+    url: str | None = None
+    size: int | None = None
+
+
+class Confirm(Record, frozen=True, kw_only=True):
+    """Say that a file which was to come later has been sent."""
+
+    id: str
+
+
+class Locate(Record, frozen=True, kw_only=True):
+    """Ask for an address at which one of one's own files can be had, by its link."""
+
+    url: str
+
+
+class Balance(Record, frozen=True, kw_only=True):
+    """Ask how many credits are left."""
+
+
+Command = Submit | Fetch | Cancel | Delete | List | Models | Upload | Confirm | Locate | Balance
 
 
 class FailureCode(StrEnum):
@@ -287,7 +317,36 @@ class Catalogue(Record, frozen=True, kw_only=True):
     models: tuple[ModelCard, ...]
 
 
-Reply = Task | Page | Deleted | Catalogue
+class Uploaded(Record, frozen=True, kw_only=True):
+    """A file that is kept: `url` is its link, `upload_url` where it is to be sent, if it has to be.
+
+    `size` is in bytes. Times are milliseconds since 1970; after `expires` its link leads nowhere.
+    """
+
+    id: str
+    name: str | None = None
+    folder: str | None = None
+    url: str | None = None
+    upload_url: str | None = None
+    media_type: str | None = None
+    size: int | None = None
+    created: int | None = None
+    expires: int | None = None
+
+
+class Located(Record, frozen=True, kw_only=True):
+    """An address at which a file can be had, without a key."""
+
+    url: str
+
+
+class Credits(Record, frozen=True, kw_only=True):
+    """The credits that are left; None where nothing is counted."""
+
+    left: float | None = None
+
+
+Reply = Task | Page | Deleted | Catalogue | Uploaded | Located | Credits
 
 _ID = re.compile(r"(?:[0-9A-Za-z]+[-_])*([0-9a-fA-F]{24})")
 MOST_ID = 128  # characters of an id with its decoration

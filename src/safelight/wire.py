@@ -759,6 +759,8 @@ class Dialect:
     polls_per_second: float = 1.0  # what its service allows, or what its clients do
     repeats_safely: bool = False  # whether its service documents those headers, or some like them
     uploads: bool = False  # whether sources may come with the request, and not by address alone
+    keeps_files: bool = False  # whether they may be uploaded before it, to be named by their links
+    files_url: str = ""  # where that is, for the real service, if it is elsewhere
     kinds: frozenset[Kind] = frozenset(Kind)
 
     def __init__(self) -> None:
@@ -949,7 +951,6 @@ def merge_frames(frames: Sequence[Frame]) -> dict[str, Any]:
 
 
 _MOST_HEAD = 256  # characters of a data URI before its data
-_BLANKS = b" \t\r\n\f\v"
 
 
 def is_address(text: str) -> bool:
@@ -966,27 +967,9 @@ def read_source(text: str, path: str, role: Role = Role.IMAGE) -> Source:
     if head[:5].lower() != "data:" or not comma or "base64" not in options:
         raise Malformed(path, "neither an http(s) address nor a data URI in base64")
     data = read_base64(text, path, text.index(",") + 1)
-    return Source(role=role, data=data, media_type=media_type or None)
-
-
-def read_base64(text: str, path: str, begin: int = 0) -> bytes:
-    """The file that `text` is in base64 from `begin` on. Raises `Malformed`."""
-    data, left = io.BytesIO(), b""
-    try:
-        for start in range(begin, len(text), _PIECE):  # a piece at a time: all of it may be large
-            piece = left + text[start : start + _PIECE].encode("ascii").translate(None, _BLANKS)
-            if data.tell() % 3 and piece:
-                raise ValueError("more data after its padding")
-            whole = len(piece) // 4 * 4
-            left = piece[whole:]
-            data.write(binascii.a2b_base64(piece[:whole], strict_mode=True))
-        if left:
-            raise ValueError("no padding")
-    except ValueError:  # `binascii.Error` and `UnicodeError` are some
-        raise Malformed(path, "not base64") from None
-    if not data.tell():
+    if not data:
         raise Malformed(path, "an empty file")
-    return data.getvalue()
+    return Source(role=role, data=data, media_type=media_type or None)
 
 
 def build_task(values: Mapping[str, Any], **more: Any) -> Task:
@@ -1012,6 +995,30 @@ def read_bearer(request: Request) -> str | None:
     elif scheme.lower() == "bearer":
         value = ""
     return value or None
+
+
+_BLANKS = b" \t\r\n\f\v"
+
+
+def read_base64(text: str, path: str, start: int = 0) -> bytes:
+    """The data of base64 text from `start` on: a piece at a time, for all of it may be large.
+
+    Raises `Malformed`.
+    """
+    data, left = io.BytesIO(), b""
+    try:
+        for begin in range(start, len(text), _PIECE):
+            piece = left + text[begin : begin + _PIECE].encode("ascii").translate(None, _BLANKS)
+            if data.tell() % 3 and piece:
+                raise ValueError("more data after its padding")
+            whole = len(piece) // 4 * 4
+            left = piece[whole:]
+            data.write(binascii.a2b_base64(piece[:whole], strict_mode=True))
+        if left:
+            raise ValueError("no padding")
+    except ValueError:  # `binascii.Error` and `UnicodeError` are some
+        raise Malformed(path, "not base64") from None
+    return data.getvalue()
 
 
 def fault_of_status(status: int, message: str, response: Response) -> Fault:

@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 import structlog
 
 from safelight.blobs import BlobError, Blobs
+from safelight.clock import now_millis
 from safelight.engines import (
     Errand,
     Event,
@@ -39,10 +40,11 @@ from safelight.engines import (
 from safelight.engines._paid import see_through
 from safelight.errors import UnknownModel
 from safelight.fetching import Fetcher
-from safelight.links import Links
+from safelight.linked import find_linked
+from safelight.links import Links, Target
 from safelight.media_types import media_type_of, suffix_of
 from safelight.models import ModelMap, Place
-from safelight.service import folder_of, now_millis
+from safelight.service import folder_of
 from safelight.store import Store, StoreClosed, StoreUnavailable, scripts
 from safelight.store.scripts import Script
 from safelight.task import Artifact, Failure, FailureCode, Source, Status, Task
@@ -408,7 +410,7 @@ class Worker:
     async def _fetch_source(self, source: Source, path: Path, owner: str) -> None:
         blob = source.blob
         if blob is None and source.url and (target := self._links.read_url(source.url)):
-            blob = await self._blob_of(target.task_id, target.what, target.number)
+            blob = await self._blob_of(target)
         if blob is None:
             await self._fetcher.on_behalf(owner).save(source.url or "", path)
             return
@@ -419,16 +421,12 @@ class Worker:
                 FailureCode.SOURCE_UNAVAILABLE, "A source file is not there any more"
             ) from None
 
-    async def _blob_of(self, task_id: str, what: str, number: int) -> str:
+    async def _blob_of(self, target: Target) -> str:
         """The blob that one of our own links leads to: no need to call ourselves for it."""
-        task = await self._store.read(scripts.get_any(task_id))
-        files: tuple[Artifact | Source, ...] = ()
-        if task is not None:
-            files = task.artifacts if what == "a" else task.submit.sources
-        blob = files[number].blob if number < len(files) else None
-        if blob is None:
+        found = await find_linked(self._store, target)
+        if found is None:
             raise Failed(FailureCode.SOURCE_UNAVAILABLE, "A source file is not there any more")
-        return blob
+        return found.blob
 
     async def _keep(self, task: Task, number: int, file: File) -> Artifact:
         # The attempt is part of the name: a run that lost its task overwrites nothing.

@@ -29,6 +29,7 @@ from safelight.store.scripts import (
     Query,
     Script,
     Tell,
+    UploadRow,
 )
 from safelight.store.sqlite import SQLiteStore
 from safelight.task import (
@@ -1326,3 +1327,68 @@ async def test_many_at_once_with_one_token_have_one_job(on_postgres: PostgresSto
     )
 
     assert await jobs(on_postgres) == [(accepted[0].task.id, "sketch", "queued")]
+
+
+# ----------------------------------------------------------------------------------------- uploads
+
+FILE = UploadRow(ID, "alice", "sea.png", "pictures", 100_000, None, NOW)
+
+
+def files(count: int) -> list[UploadRow]:
+    return [FILE._replace(id=new_id(NOW + n, bytes(6)), created=NOW + n) for n in range(count)]
+
+
+async def test_a_file_is_noted_and_received_once(store: Store) -> None:
+    assert await store.write(scripts.add_upload(FILE, 0, 200_000))
+    assert await store.read(scripts.get_upload(ID)) == FILE
+
+    assert await store.write(scripts.resize_upload(FILE, 70_000, 0, 200_000))
+    assert await store.write(scripts.receive_upload(ID, "image/png", NOW + 5))
+    assert not await store.write(scripts.receive_upload(ID, "image/webp", NOW + 6))
+    assert not await store.write(scripts.resize_upload(FILE, 80_000, 0, 200_000))
+
+    kept = FILE._replace(size=70_000, media_type="image/png", received=NOW + 5)
+    assert await store.read(scripts.get_upload(ID)) == kept
+    await store.write(scripts.remove_upload(ID))
+    assert await store.read(scripts.get_upload(ID)) is None
+
+
+async def test_an_owner_s_files_have_a_quota_of_their_own(store: Store) -> None:
+    first, second, third = files(3)
+    assert await store.write(scripts.add_upload(first, 0, 200_000))
+    assert await store.write(scripts.add_upload(second._replace(size=1), 0, 200_000))
+    assert not await store.write(scripts.add_upload(third._replace(size=1), 0, 200_000))
+    assert not await store.write(
+        scripts.resize_upload(second._replace(size=1), 100_001, 0, 200_000)
+    )
+
+    assert await store.write(scripts.add_upload(third._replace(owner="bob"), 0, 200_000))
+    # What is kept no longer counts no more.
+    fourth = third._replace(id=THIRD)
+    assert await store.write(scripts.add_upload(fourth, first.created, 200_000))
+
+
+async def test_those_who_add_at_once_do_not_pass_the_quota_together(
+    open_stores: OpenStores,
+) -> None:
+    stores = [await open_stores() for _ in range(2)]
+    await stores[0].write(scripts.add_key("alice", "alice", "lookup", "secret", NOW))
+    added = await asyncio.gather(
+        *(
+            stores[n % 2].write(scripts.add_upload(row, 0, 350_000))
+            for n, row in enumerate(files(12))
+        )
+    )
+
+    assert added.count(True) == 3
+
+
+async def test_old_files_are_found_a_part_at_a_time(store: Store) -> None:
+    rows = files(5)
+    for row in rows:
+        await store.write(scripts.add_upload(row, 0, 10**9))
+
+    found = await store.read(scripts.old_uploads(NOW + 3, 3))
+    assert [each.id for each in found] == [row.id for row in rows[:3]]
+    rest = await store.read(scripts.old_uploads(NOW + 3, 3, found[-1]))
+    assert [each.id for each in rest] == [rows[3].id]

@@ -120,6 +120,27 @@ def test_a_file_is_edited_and_a_picture_is_processed(server: Running, tmp_path: 
     assert [picture(path) for path in (tmp_path / "out").iterdir()] == [("WEBP", (160, 96))]
 
 
+def test_a_file_is_uploaded_and_named_by_its_link(server: Running, tmp_path: Path) -> None:
+    source = tmp_path / "in.png"
+    source.write_bytes(png(80, 48))
+    for dialect in ("aigptimage", "aitoearn"):
+        kept = run(server, "upload", str(source), dialect=dialect)
+        assert kept.returncode == SUCCEEDED, kept.stderr
+        done = run(
+            server, "submit", "--source", kept.stdout.strip(), "--operation",
+            'super_resolution={"type":"lq","size":2}',
+            "--download", str(tmp_path / dialect), "--pace", "0.1", dialect="tencent",
+        )  # fmt: skip
+        assert done.returncode == SUCCEEDED, done.stderr
+        (made,) = (tmp_path / dialect).iterdir()
+        assert picture(made) == ("PNG", (160, 96))
+
+
+def test_what_nobody_can_do_is_refused_by_its_name(server: Running) -> None:
+    done = run(server, *asked("tensorslab", "--demand", "first_wish=3"))
+    assert (done.returncode, "first_wish" in done.stderr) == (USAGE, True)
+
+
 def test_several_are_waited_for_at_once(server: Running) -> None:
     ids = [run(server, *asked("aitoearn"), dialect="aitoearn").stdout.strip() for _ in range(2)]
     late = run(server, "submit", "x", "--model", "late", dialect="aitoearn").stdout.strip()
@@ -209,6 +230,10 @@ def test_words_that_do_not_go_together(server: Running) -> None:
         ["submit", "x", "--model", "no-such-model"],
         ["submit", "x", "--source", "no-such-file.png"],
         ["submit", "x", "--unknown"],
+        ["submit", "x", "--demand", "nothing"],
+        ["upload"],
+        ["upload", "no-such-file.png"],
+        ["upload", "README.md", "--dialect", "tencent"],
         ["delete"],
         ["list"],
         ["cancel", "0" * 24],

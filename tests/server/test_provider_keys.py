@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from doubles import OpenStores, names_in
+from safelight.clock import now_millis
 from safelight.engines import Failed
 from safelight.secrets import Vault, WrongSecret
 from safelight.server.provider_keys import ProviderKeys
-from safelight.service import now_millis
 from safelight.store import Store, scripts
 from safelight.store.postgres import PostgresStore
 from safelight.store.sqlite import SQLiteStore, connect

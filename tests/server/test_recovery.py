@@ -11,10 +11,10 @@ import pytest
 
 from backends import PostgresServer
 from doubles import NOW, Player, models_of, task
+from safelight.clock import now_millis
 from safelight.config import ModelRule
 from safelight.postgres import Database
 from safelight.server.recovery import PostgresRecovery
-from safelight.service import now_millis
 from safelight.store import StoreUnavailable, scripts
 from safelight.store.postgres import PostgresStore
 from safelight.task import FailureCode, Status, Task, new_id

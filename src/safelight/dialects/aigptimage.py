@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from safelight.dialects import aigptimage_files as files
 from safelight.dialects.aigptimage_input import (
     Habits,
     Usual,
@@ -43,15 +44,21 @@ from safelight.errors import (
 )
 from safelight.task import (
     Artifact,
+    Balance,
     Command,
+    Credits,
     Failure,
     FailureCode,
     Fetch,
+    Locate,
+    Located,
     Record,
     Reply,
     Status,
     Submit,
     Task,
+    Upload,
+    Uploaded,
 )
 from safelight.wire import (
     ANYTHING,
@@ -158,6 +165,7 @@ _FAULTS: Mapping[type[Fault], Told] = {
     Unavailable: Told(503, "server error"),
     Fault: Told(500, "server error"),
 }
+_NO_FILE = Told(422, "file not found")  # 422 for an address that is none of theirs [K]
 _INVALID = Told(422, "validation error")
 _KIE_FAULTS: Mapping[type[Fault], Told] = {
     **_FAULTS,
@@ -176,7 +184,7 @@ _VAGUE = frozenset({404, 422, 500})
 _HEARD: tuple[tuple[re.Pattern[str], type[Fault]], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), fault)
     for pattern, fault in (
-        (r"recordInfo is null|task not found", NotFound),
+        (r"recordInfo is null|(?:task|file) not found", NotFound),
         (r"\bmodel\b.*\bnot (?:supported|found|exist)|(?:unknown|unsupported) model", UnknownModel),
         (r"credits insufficient|insufficient credits", InsufficientCredits),
         (r"\brequired\b|not within the range", BadRequest),
@@ -205,6 +213,7 @@ class Relative(Record, frozen=True, kw_only=True):
     idempotency_headers: tuple[str, ...]
     polls_per_second: float
     repeats_safely: bool
+    files_url: str = ""
 
 
 AIGPTIMAGE = Relative(
@@ -252,6 +261,7 @@ KIE = Relative(
     idempotency_headers=("idempotency-key",),  # it documents none [K]
     polls_per_second=0.5,  # every 2 to 3 s at first [K]
     repeats_safely=False,
+    files_url="https://kieai.redpandaai.co",  # what it keeps for its callers is there [K]
 )
 
 
@@ -263,11 +273,13 @@ class Jobs(Dialect):
         '-H "Content-Type: application/json" '
         '-d \'{"model": "gpt-image-2-text-to-image", "input": {"prompt": "a misty forest"}}\''
     )
-    prefixes = ("/api/v1",)
+    prefixes = ("/api/v1", *files.PREFIXES)
     routes = (
         Route("createTask", "POST", "/api/v1/jobs/createTask"),
         Route("recordInfo", "GET", "/api/v1/jobs/recordInfo"),
+        *files.ROUTES,
     )
+    keeps_files = True
 
     def __init__(self, relative: Relative) -> None:
         super().__init__()
@@ -279,10 +291,13 @@ class Jobs(Dialect):
         self.idempotency_headers = relative.idempotency_headers
         self.polls_per_second = relative.polls_per_second
         self.repeats_safely = relative.repeats_safely
+        self.files_url = relative.files_url
 
     # ---------------------------------------------------------------------------------- request
 
     def read_request(self, op: str, params: Mapping[str, str], request: Request) -> Command:
+        if op in files.OPS:
+            return files.read_command(op, request)
         if op == "recordInfo":
             # A body is never looked at, though some clients announce one [client].
             id = request.arguments().get("taskId", "").strip()
@@ -314,6 +329,8 @@ class Jobs(Dialect):
             case Fetch(id=id):
                 query = query_string({"taskId": id})
                 return Request(method="GET", path=self.path("recordInfo"), query=query)
+            case Upload() | Locate() | Balance():
+                return files.write_command(command)
             case _:
                 raise Unsupported(f"{self.title} has no operation to {deed(command)}")
 
@@ -321,6 +338,8 @@ class Jobs(Dialect):
 
     def write_reply(self, op: str, reply: Reply, context: Context) -> Response:
         match reply:
+            case Uploaded() | Located() | Credits():
+                return files.write_reply(reply)
             case Task() if op == "recordInfo":
                 data = self._data(reply)
             case Task():
@@ -358,6 +377,11 @@ class Jobs(Dialect):
         return body if isinstance(body, dict) else write_body(task.submit, self.relative.usual)
 
     def read_reply(self, command: Command, response: Response) -> Reply:
+        match command:
+            case Upload():
+                return files.read_upload(command, response)
+            case Locate() | Balance():
+                return files.read_data(command, _open_envelope(response))
         data = _open(response)
         match command:
             case Submit():
@@ -396,8 +420,12 @@ class Jobs(Dialect):
     # ------------------------------------------------------------------------------------ fault
 
     def write_fault(self, op: str | None, fault: Fault, context: Context) -> Response:
+        if (answer := files.write_fault(op, fault)) is not None:
+            return answer
         faults = self.relative.faults
         told = next(faults[sort] for sort in type(fault).__mro__ if sort in faults)
+        if op == files.LOCATE and isinstance(fault, NotFound):
+            told = _NO_FILE
         if op == "createTask" and isinstance(fault, BadRequest) and type(fault) is not BadRequest:
             told = _INVALID  # 400 is for what is no JSON, 422 for what it says [A]
         data, headers = None, retry_after_header(fault)
@@ -426,7 +454,14 @@ def _within(value: Any, levels: int) -> bool:
 
 
 def _open(response: Response) -> Reading:
-    """The data of a good answer. Raises the `Fault` that a bad one tells, in either manner."""
+    """The data of a good answer. Raises the `Fault` that a bad one tells."""
+    given = _open_envelope(response).object("data").values
+    kept = {name: value for name, value in given.items() if value != ""}
+    return Reading(kept, "data", text=True)
+
+
+def _open_envelope(response: Response) -> Reading:
+    """The envelope of a good answer. Raises the `Fault` that a bad one tells, in either manner."""
     try:
         envelope = Reading(response.json(), text=True)
         code = envelope.integer("code")
@@ -438,9 +473,7 @@ def _open(response: Response) -> Reading:
         raise
     if code != OK or response.status >= 400:
         raise _read_fault(code if code != OK else response.status, message, envelope, response)
-    given = envelope.object("data").values
-    kept = {name: value for name, value in given.items() if value != ""}
-    return Reading(kept, "data", text=True)
+    return envelope
 
 
 def _read_fault(code: int, message: str, envelope: Reading, response: Response) -> Fault:

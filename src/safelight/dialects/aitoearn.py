@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from safelight.dialects import aitoearn_assets as assets
 from safelight.dialects import aitoearn_openai as openai
 from safelight.dialects.aitoearn_bodies import (
     AMOUNT,
@@ -51,6 +52,7 @@ from safelight.task import (
     Artifact,
     Catalogue,
     Command,
+    Confirm,
     Failure,
     FailureCode,
     Fetch,
@@ -64,6 +66,8 @@ from safelight.task import (
     Status,
     Submit,
     Task,
+    Upload,
+    Uploaded,
     bare_id,
 )
 from safelight.wire import (
@@ -285,7 +289,7 @@ class AiToEarn(Dialect):
         '-d \'{"model": "gpt-image-2", "prompt": "a golden city by the sea"}\''
     )
     key_variables = ("AITOEARN_API_KEY",)
-    prefixes = ("/api/ai",)
+    prefixes = ("/api/ai", assets.PREFIX)
     uploads = True
     polls_per_second = 2.0  # no rate is published; its own pages ask every 5 s for each task
     routes = (
@@ -303,6 +307,7 @@ class AiToEarn(Dialect):
         Route("models.image.generation", "GET", "/api/ai/models/image/generation", open=True),
         Route("models.image.edit", "GET", "/api/ai/models/image/edit", open=True),
         Route("models.video.generation", "GET", "/api/ai/models/video/generation", open=True),
+        *assets.ROUTES,
     )
 
     # ---------------------------------------------------------------------------------- request
@@ -314,6 +319,8 @@ class AiToEarn(Dialect):
             return openai.read_submit(op, request)
         if op in _CATALOGUES:
             return _CATALOGUES[op]
+        if op in assets.OPS:
+            return assets.read_command(op, params, request)
         if op in ("video.list", "logs"):
             return _read_list(Kind.VIDEO if op == "video.list" else None, request)
         name, kind = ("logId", Kind.IMAGE) if op == "image.task" else ("taskId", Kind.VIDEO)
@@ -339,6 +346,8 @@ class AiToEarn(Dialect):
                 return Request(method="GET", path=self.path(f"models.{kind}.{use}"))
             case Models():
                 raise Unsupported("AiToEarn lists the models of one kind at a time")
+            case Upload() | Confirm():
+                return assets.write_command(command)
             case _:
                 raise Unsupported(f"AiToEarn has no operation to {deed(command)}")
 
@@ -354,14 +363,9 @@ class AiToEarn(Dialect):
     # ------------------------------------------------------------------------------------ reply
 
     def write_reply(self, op: str, reply: Reply, context: Context) -> Response:
+        if isinstance(reply, Task) and (op in _SYNCHRONOUS or op in openai.PATHS):
+            return self._write_end(op, reply, context)
         match reply:
-            case Task() if op in openai.PATHS:
-                try:
-                    return openai.write_reply(reply, context)
-                except Fault as fault:
-                    return openai.write_fault(fault, context)
-            case Task() if op in _SYNCHRONOUS:
-                return self._write_end(op, reply, context)
             case Task() if op == "image.task":
                 return _answer(_image_data(reply, context), context)
             case Task() if op == "video.task":
@@ -374,11 +378,18 @@ class AiToEarn(Dialect):
                 return _answer(_page_data(op, reply, context), context)
             case Catalogue():
                 return _answer(_catalogue_data(_CATALOGUES[op], reply), context)
+            case Uploaded():
+                return _answer(assets.write_data(op, reply), context)
             case _:
                 raise TypeError(f"{op} does not answer {type(reply).__name__}")
 
     def _write_end(self, op: str, task: Task, context: Context) -> Response:
         """The answer to whoever waited for a task: its pictures, or why there are none."""
+        if op in openai.PATHS:
+            try:
+                return openai.write_reply(task, context)
+            except Fault as fault:
+                return openai.write_fault(fault, context)
         if not task.ended:
             return self.write_fault(op, StillRunning(task_id=task.id), context)
         if task.status is Status.SUCCEEDED:
@@ -400,6 +411,8 @@ class AiToEarn(Dialect):
                 return _read_page(envelope.object("data"), command)
             case Models():
                 return _read_catalogue(envelope, command)
+            case Upload() | Confirm():
+                return assets.read_data(envelope.object("data"), command)
             case _:
                 raise Unsupported("AiToEarn has no such operation")
 

@@ -365,12 +365,13 @@ class _Run:
         )
 
     def _source(self, source: Source, given: Given) -> Source:
-        if not self._provider.dialect.uploads:
-            if given.url is not None:
-                return msgspec.structs.replace(source, url=given.url, data=None, blob=None)
+        dialect = self._provider.dialect
+        if not dialect.uploads and given.url is not None:
+            return msgspec.structs.replace(source, url=given.url, data=None, blob=None)
+        if not dialect.uploads and not dialect.keeps_files:
             raise Failed(
                 FailureCode.INVALID_INPUT,
-                f"{self._provider.dialect.title} takes sources by address only, and this server "
+                f"{dialect.title} takes sources by address only, and this server "
                 "has no public one (public_url)",
             )
         return msgspec.structs.replace(

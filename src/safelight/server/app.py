@@ -34,6 +34,7 @@ from starlette.types import ASGIApp
 
 from safelight import dialects
 from safelight.blobs import BlobError, Blobs
+from safelight.clock import now_millis
 from safelight.config import Settings, SettingsError
 from safelight.counts import Counts
 from safelight.engines import traits_of
@@ -56,13 +57,15 @@ from safelight.server.metrics import Metrics
 from safelight.server.page import page
 from safelight.server.provider_keys import ProviderKeys
 from safelight.server.rates import Rates
+from safelight.server.receiver import Receiver
 from safelight.server.recovery import MemoryRecovery, PostgresRecovery, Recovery
 from safelight.server.scratch import Scratch
 from safelight.server.waiting import Waiting
-from safelight.service import Service, now_millis
+from safelight.service import Service
 from safelight.store import Store, StoreClosed, StoreUnavailable, scripts
 from safelight.store.postgres import PostgresStore
 from safelight.store.sqlite import SQLiteStore
+from safelight.uploads import Uploads
 from safelight.wire import Dialect
 from safelight.worker import Worker
 
@@ -167,6 +170,17 @@ class App:
         store.listen(scripts.ENDED, self.worker.stop)
         store.on_return(self._look)
         self._inspector = Inspector(settings.max_pixels)
+        uploads = Uploads(
+            store,
+            blobs,
+            links,
+            fetcher,
+            self._inspector,
+            kept=settings.uploads_kept,
+            quota=settings.upload_quota,
+            most=settings.max_source,
+            scratch=self.scratch.folder,
+        )
         self.service = Service(
             store,
             blobs,
@@ -174,6 +188,7 @@ class App:
             fetcher,
             self._inspector,
             links,
+            uploads,
             retention=settings.retention,
             max_source=settings.max_source,
             max_text=settings.max_text,
@@ -184,9 +199,12 @@ class App:
             blobs,
             parts.recovery(self.worker),
             settings.retention,
+            settings.uploads_kept,
             failed=self.metrics.stuck,
         )
-        self.files = Files(store, blobs, links, self.oldest)
+        self.files = Files(store, blobs, links, self.oldest, uploads.oldest)
+        bodies = Bodies(settings.room_for_bodies, settings.body_timeout)
+        self.receiver = Receiver(links, uploads, bodies, most=settings.max_source)
         bridge = Bridge(
             self.dialects,
             self.service,
@@ -194,7 +212,7 @@ class App:
             links,
             Rates(settings.rates),
             self.metrics,
-            Bodies(settings.room_for_bodies, settings.body_timeout),
+            bodies,
             self.waiting,
             self.behind(),
             max_body=settings.max_body,
@@ -311,6 +329,7 @@ class App:
                 Route("/readyz", self._readyz),
                 Route("/metrics", self._metrics),
                 Route(f"{FILES}{{name}}", self.files.answer),
+                Route(f"{FILES}{{name}}", self.receiver.answer, methods=["PUT"]),
             ],
         )
 
@@ -360,7 +379,7 @@ def _for_browsers(asgi: ASGIApp, origins: tuple[str, ...]) -> ASGIApp:
     return CORSMiddleware(
         asgi,
         allow_origins=origins,
-        allow_methods=("GET", "HEAD", "POST", "DELETE"),
+        allow_methods=("GET", "HEAD", "POST", "PUT", "DELETE"),
         allow_headers=("*",),
         expose_headers=_SHOWN_HEADERS,
         max_age=_PREFLIGHT_SECONDS,

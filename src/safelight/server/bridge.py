@@ -27,6 +27,7 @@ import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from safelight.blobs import BlobError
+from safelight.clock import now_millis
 from safelight.errors import BadRequest, Fault, Internal, Malformed, TooLarge, Unavailable
 from safelight.links import Links
 from safelight.server.bodies import Bodies, Room, inflate
@@ -34,9 +35,9 @@ from safelight.server.keys import Keyring
 from safelight.server.metrics import Metrics
 from safelight.server.rates import Rates
 from safelight.server.waiting import Waiting
-from safelight.service import Service, now_millis
+from safelight.service import Service
 from safelight.store import StoreClosed, StoreUnavailable
-from safelight.task import Command, Page, Reply, Submit, Task
+from safelight.task import Command, Page, Reply, Submit, Task, Uploaded
 from safelight.wire import Context, Credential, Dialect, Match, Request, Response
 
 _log = structlog.get_logger("safelight.server")
@@ -286,6 +287,8 @@ class Bridge:
                 base = self._base(request)
                 tasks = tuple(self._links.dress(task, base) for task in reply.tasks)
                 return msgspec.structs.replace(reply, tasks=tasks)
+            case Uploaded():
+                return self._links.dress_upload(reply, self._base(request))
             case _:
                 return reply
 

@@ -11,10 +11,10 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from safelight.blobs import Blobs, Download
+from safelight.linked import find_linked
 from safelight.links import Links
 from safelight.media_types import suffix_of
-from safelight.store import Store, scripts
-from safelight.task import Artifact, Source
+from safelight.store import Store
 
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 
@@ -30,13 +30,24 @@ class Found(NamedTuple):
 
 
 class Files:
-    """Answers `GET` and `HEAD` of `/files/{name}`. `oldest` says which tasks count as gone."""
+    """Answers `GET` and `HEAD` of `/files/{name}`.
 
-    def __init__(self, store: Store, blobs: Blobs, links: Links, oldest: Callable[[], int]) -> None:
+    `oldest` says which tasks count as gone, `oldest_upload` which uploads.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        blobs: Blobs,
+        links: Links,
+        oldest: Callable[[], int],
+        oldest_upload: Callable[[], int],
+    ) -> None:
         self._store = store
         self._blobs = blobs
         self._links = links
         self._oldest = oldest
+        self._oldest_upload = oldest_upload
 
     async def answer(self, request: Request) -> Response:
         try:
@@ -79,27 +90,15 @@ class Files:
         target = self._links.read(name)
         if target is None:
             return None
-        task = await self._store.read(scripts.get_any(target.task_id, self._oldest()))
-        if task is None:
+        linked = await find_linked(self._store, target, self._oldest(), self._oldest_upload())
+        if linked is None:
             return None
-        files: tuple[Artifact | Source, ...] = (
-            task.artifacts if target.what == "a" else task.submit.sources
-        )
-        if target.number >= len(files):
-            return None
-        return await self._describe(files[target.number], target.task_id, target.number)
-
-    async def _describe(self, file: Artifact | Source, task_id: str, number: int) -> Found | None:
-        if file.blob is None:
-            return None
-        media_type = file.media_type or "application/octet-stream"
-        if isinstance(file, Artifact) and file.size is not None:
-            size = file.size
-        else:
-            size = await self._blobs.size(file.blob)
-        etag = (file.etag if isinstance(file, Artifact) else None) or f"{task_id}-s{number}"
-        name = f"{task_id}-{number}{suffix_of(media_type)}"
-        return Found(file.blob, media_type, size, etag, name)
+        media_type = linked.media_type or "application/octet-stream"
+        size = linked.size if linked.size is not None else await self._blobs.size(linked.blob)
+        # Neither sources nor uploads ever change.
+        etag = linked.etag or f"{target.id}-{target.what}{target.number}"
+        name = f"{target.id}-{target.number}{suffix_of(media_type)}"
+        return Found(linked.blob, media_type, size, etag, name)
 
 
 class _Sent(StreamingResponse):

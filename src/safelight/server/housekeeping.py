@@ -15,6 +15,7 @@ from collections.abc import Callable
 import structlog
 
 from safelight.blobs import BlobError, Blobs
+from safelight.linked import folder_of_upload
 from safelight.server.recovery import Recovery
 from safelight.service import TASKS, folder_of
 from safelight.store import Store, StoreUnavailable, scripts
@@ -30,6 +31,7 @@ _NEARLY = 0.7  # of a chore's time: whoever wakes a little early does it
 # A request that is being accepted keeps its sources a moment before its task is there; its id says
 # when that was by the clock of its own machine, which may be wrong by a time zone.
 _ACCEPTING = 86_400_000
+_WAITED_FOR = 86_400_000  # ms that a task may wait for an upload that it names
 _AGAIN = 2 * _ACCEPTING  # how much of what was looked at before is looked at once more
 # How long one sweep may take over what it cannot remove: a bucket that is away tells so slowly.
 _FAILING_SECONDS = 30.0
@@ -44,6 +46,7 @@ class Housekeeping:
         blobs: Blobs,
         recovery: Recovery,
         retention: int,
+        uploads_kept: int = 3 * 86_400_000,
         every: float = 60,
         failed: Callable[[int], None] = lambda tasks: None,
     ) -> None:
@@ -51,10 +54,12 @@ class Housekeeping:
         self._blobs = blobs
         self._recovery = recovery
         self._retention = retention
+        self._uploads_kept = uploads_kept
         self._every = every
         self._failed = failed  # is told of how many tasks a sweep could not remove the files
         # Where a sweep that was given up goes on the next time.
         self._after = FIRST_ENDED
+        self._after_upload = FIRST_ENDED
         self._after_orphan = ""
 
     async def run(self) -> None:
@@ -77,6 +82,7 @@ class Housekeeping:
     async def _do_chores(self, now: int) -> None:
         if await self._take("sweep", now, self._every):
             await self.sweep(now)
+            await self.sweep_uploads(now)
         since = await self._store.read(scripts.last_done("orphans"))
         if await self._take("orphans", now, _ORPHANS_SECONDS):
             # Some of what was looked at before once more: who looked may have died of it. Now and
@@ -122,6 +128,33 @@ class Housekeeping:
             await self._store.write(scripts.remove(tuple(gone)))
         return len(gone)
 
+    async def sweep_uploads(self, now: int) -> int:
+        """Remove the uploads that are kept no longer; returns how many.
+
+        A day later than their links end: tasks that named one may still wait for their turn.
+        """
+        count, stuck = 0, _Stuck()
+        oldest = now - self._uploads_kept - _WAITED_FOR
+        while not stuck.enough:
+            found = await self._store.read(scripts.old_uploads(oldest, _BATCH, self._after_upload))
+            if not found:
+                self._after_upload = FIRST_ENDED
+                break
+            count += await self._sweep_upload_batch(found, stuck)
+        self._tell("swept_uploads", count, stuck)
+        return count
+
+    async def _sweep_upload_batch(self, found: tuple[Ended, ...], stuck: _Stuck) -> int:
+        count = 0
+        for each in found:
+            if stuck.enough:
+                break
+            self._after_upload = each
+            if await self._remove(each.id, stuck, folder_of_upload(each.id)):
+                await self._store.write(scripts.remove_upload(each.id))
+                count += 1
+        return count
+
     async def sweep_orphans(self, now: int, since: int = 0) -> int:
         """Remove files whose task was never accepted, or is gone; returns of how many tasks.
 
@@ -141,11 +174,11 @@ class Housekeeping:
         self._tell("swept_orphans", count, stuck)
         return count
 
-    async def _remove(self, id: str, stuck: _Stuck) -> bool:
-        """Remove the files of a task; whether they are gone."""
+    async def _remove(self, id: str, stuck: _Stuck, folder: str | None = None) -> bool:
+        """Remove the files of a task, or those in `folder`; whether they are gone."""
         began = time.monotonic()
         try:
-            await self._blobs.remove(folder_of(id))
+            await self._blobs.remove(folder or folder_of(id))
         except (BlobError, OSError) as problem:
             stuck.add(id, problem, time.monotonic() - began)
             return False

@@ -6,9 +6,9 @@ import secrets
 import time
 from typing import NamedTuple
 
+from safelight.clock import now_millis
 from safelight.errors import Unauthenticated
 from safelight.secrets import Vault
-from safelight.service import now_millis
 from safelight.store import Store, scripts
 from safelight.store.scripts import KeyRow
 from safelight.wire import Credential, Key

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
+from safelight.clock import now_millis
 from safelight.engines import Failed
 from safelight.secrets import Vault
-from safelight.service import now_millis
 from safelight.store import Store, scripts
 from safelight.task import FailureCode
 

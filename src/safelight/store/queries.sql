@@ -215,3 +215,37 @@ select id, name, created, revoked from keys order by created, id;
 
 -- name: revoke_key(id, now)
 update keys set revoked = :now where id = :id and revoked is null returning id;
+
+-- name: lock_key(id)
+-- One transaction at a time for what is counted of a key.
+update keys set name = name where id = :id returning id;
+
+-- name: weigh_uploads(owner, oldest, least)
+-- The bytes that a caller keeps; each file counts `least` at least.
+select cast(coalesce(sum(case when size < :least then :least else size end), 0) as bigint)
+from uploads
+where owner = :owner and created > :oldest;
+
+-- name: add_upload(id, owner, name, folder, size, media_type, created)!
+insert into uploads (id, owner, name, folder, size, media_type, created)
+values (:id, :owner, :name, :folder, :size, :media_type, :created);
+
+-- name: resize_upload(id, size)
+update uploads set size = :size where id = :id and received is null returning id;
+
+-- name: receive_upload(id, media_type, now)
+update uploads set media_type = :media_type, received = :now
+where id = :id and received is null
+returning id;
+
+-- name: get_upload(id)
+select id, owner, name, folder, size, media_type, created, received from uploads where id = :id;
+
+-- name: old_uploads(oldest, created, id, limit)
+select created, id from uploads
+where created <= :oldest and created >= :created and (created > :created or id > :id)
+order by created, id
+limit :limit;
+
+-- name: remove_upload(id)!
+delete from uploads where id = :id;

@@ -516,6 +516,80 @@ def _event(id: str, now: int, status: Status, attempt: int, note: str = "") -> Q
     )
 
 
+# ---------------------------------------------------------------------------------------- uploads
+
+_UPLOAD_LEAST = 64 * 1024  # bytes that every file counts: it costs a row and a folder as well
+
+
+class UploadRow(NamedTuple):
+    """A file that a caller gave; `received` is None while it is to come. Times in ms since 1970."""
+
+    id: str
+    owner: str
+    name: str
+    folder: str
+    size: int
+    media_type: str | None
+    created: int
+    received: int | None = None
+
+
+def add_upload(row: UploadRow, oldest: int, quota: int) -> Script[bool]:
+    """Note a file that is to come; False where its owner then kept more than `quota` bytes.
+
+    What was made at `oldest` or before counts no more.
+    """
+    if not (yield from _fits(row.owner, _weight(row.size), oldest, quota)):
+        return False
+    words = {"name": _clean(row.name), "folder": _clean(row.folder)}
+    values = {name: value for name, value in row._asdict().items() if name != "received"}
+    yield Query("add_upload", {**values, **words})
+    return True
+
+
+def resize_upload(row: UploadRow, size: int, oldest: int, quota: int) -> Script[bool]:
+    """Have a file that is coming count as many bytes as it has; False where that is too much."""
+    if not (yield from _fits(row.owner, _weight(size) - _weight(row.size), oldest, quota)):
+        return False
+    return bool((yield Query("resize_upload", {"id": row.id, "size": size})))
+
+
+def _weight(size: int) -> int:
+    return max(size, _UPLOAD_LEAST)
+
+
+def _fits(owner: str, more: int, oldest: int, quota: int) -> Script[bool]:
+    """Whether a caller may keep so many bytes more; nobody else adds any until this is written."""
+    yield Query("lock_key", {"id": owner})
+    said = {"owner": owner, "oldest": oldest, "least": _UPLOAD_LEAST}
+    rows = yield Query("weigh_uploads", said)
+    return bool(rows[0][0] + more <= quota)
+
+
+def receive_upload(id: str, media_type: str, now: int) -> Script[bool]:
+    """The file is here; False where it was before, or is not wanted any more."""
+    rows = yield Query("receive_upload", {"id": id, "media_type": media_type, "now": now})
+    return bool(rows)
+
+
+def get_upload(id: str) -> Script[UploadRow | None]:
+    """The file of that id, whoever owns it."""
+    rows = yield Query("get_upload", {"id": id})
+    return UploadRow(*rows[0]) if rows else None
+
+
+def old_uploads(oldest: int, limit: int, after: Ended = FIRST_ENDED) -> Script[tuple[Ended, ...]]:
+    """Files made at `oldest` or before, those after `after` in the order of their making."""
+    said = {"oldest": oldest, "created": after.finished, "id": after.id, "limit": limit}
+    rows = yield Query("old_uploads", said)
+    return tuple(Ended(*row) for row in rows)
+
+
+def remove_upload(id: str) -> Script[None]:
+    """Forget a file."""
+    yield Query("remove_upload", {"id": id})
+
+
 # ------------------------------------------------------------------------------------------- keys
 
 

@@ -29,13 +29,18 @@ from safelight.server.fake.script import (
 from safelight.server.fake.tasks import Made, Note, Tasks
 from safelight.service import digest
 from safelight.task import (
+    Balance,
     Cancel,
     Catalogue,
     Command,
+    Confirm,
+    Credits,
     Delete,
     Fetch,
     Kind,
     List,
+    Locate,
+    Located,
     ModelCard,
     Models,
     Reply,
@@ -43,6 +48,8 @@ from safelight.task import (
     Status,
     Submit,
     Task,
+    Upload,
+    Uploaded,
     bare_id,
     new_id,
 )
@@ -163,6 +170,24 @@ class Provider:
                 return self._tasks.list(command, self.now(), base)
             case Models():
                 return Catalogue(models=_CARDS)
+            case Balance():
+                return Credits()
+            case Upload() | Confirm() | Locate():
+                return self._keep_file(command, base)
+
+    def _keep_file(self, command: Upload | Confirm | Locate, base: str) -> Reply:
+        """A link: nothing is kept, for no source is ever looked at here."""
+        if isinstance(command, Locate):
+            return Located(url=command.url)
+        now = int(self.now() * 1000)
+        id = new_id(now, random.randbytes(6))  # noqa: S311 - no secret
+        if isinstance(command, Confirm):
+            return Uploaded(id=command.id, url=f"{base}{FILES}{command.id}", created=now)
+        link = f"{base}{FILES}{id}"
+        size = command.size if command.data is None else len(command.data)
+        return Uploaded(
+            id=id, name=command.name, folder=command.folder, url=link, size=size, created=now
+        )
 
     # ----------------------------------------------------------------------------- submitting
 

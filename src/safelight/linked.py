@@ -1,0 +1,61 @@
+"""What links of ours lead to: the file of a task, or one that was uploaded."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from safelight.links import Target
+from safelight.store import Store, scripts
+from safelight.task import Artifact, Source
+
+UPLOADS = "uploads/"  # where the blobs of all uploads are
+
+
+class Linked(NamedTuple):
+    """A file that a link leads to. `owner` is the id of a key; `size`, in bytes, may be unknown."""
+
+    blob: str
+    media_type: str | None
+    owner: str
+    size: int | None = None
+    etag: str | None = None
+
+
+def folder_of_upload(id: str) -> str:
+    """Where the blob of an upload is: the beginning of its name."""
+    return f"{UPLOADS}{id}/"
+
+
+def blob_of_upload(id: str) -> str:
+    """The name of the blob of an upload."""
+    return f"{folder_of_upload(id)}file"
+
+
+async def find_linked(
+    store: Store, target: Target, oldest: int = 0, oldest_upload: int = 0
+) -> Linked | None:
+    """What `target` leads to; None where it is not there, or not any more.
+
+    That is so of tasks that ended at `oldest` or before, and of uploads made at `oldest_upload` or
+    before.
+    """
+    if target.what == "u":
+        return await _find_upload(store, target.id, oldest_upload)
+    task = await store.read(scripts.get_any(target.id, oldest))
+    if task is None or target.what not in ("a", "s"):
+        return None
+    files: tuple[Artifact | Source, ...] = (
+        task.artifacts if target.what == "a" else task.submit.sources
+    )
+    if target.number >= len(files) or files[target.number].blob is None:
+        return None
+    file = files[target.number]
+    own = file if isinstance(file, Artifact) else Artifact()
+    return Linked(str(file.blob), file.media_type, task.owner, own.size, own.etag)
+
+
+async def _find_upload(store: Store, id: str, oldest: int) -> Linked | None:
+    row = await store.read(scripts.get_upload(id))
+    if row is None or row.received is None or row.created <= oldest:
+        return None
+    return Linked(blob_of_upload(id), row.media_type, row.owner, row.size)
