@@ -277,6 +277,13 @@ def test_every_source_is_read_in_the_order_of_its_field() -> None:
     assert names == ["sourceImage"] * 2 + ["imageUrl"] * 3 + ["sourceImage"]
 
 
+def test_no_more_sources_are_read_than_a_task_could_ever_have() -> None:
+    assert len(image(imageUrl=",".join([PICTURE] * 64)).sources) == 64
+    for parts in ([",".join([PICTURE] * 30_000)], [PICTURE] * 65):
+        with pytest.raises(Malformed, match="imageUrl: more than 64 sources"):
+            image(*(text("imageUrl", said) for said in parts))
+
+
 @pytest.mark.parametrize(
     ("asked", "name", "theirs"),
     [

@@ -184,6 +184,7 @@ VIDEO_DATA = Fields(
 
 # Several addresses stand in one field, joined by commas; a comma may also be part of one [client].
 _NEXT_URL = re.compile(r",\s*(?=https?://|data:)", re.IGNORECASE)
+_MOST_SOURCES = 64  # that are read: far more than any task may have
 
 # What the pages say is made where no size is asked for [doc]. Of a bare ratio they say nothing; the
 # least that these two models take is 3,686,400 pixels, which 2K has in every ratio [doc].
@@ -415,6 +416,8 @@ def _read_sources(kind: Kind, parts: tuple[Part, ...]) -> list[tuple[str, Source
         for part in parts:
             if part.name == name:
                 found += ((name, source) for source in _read_part(part))
+            if len(found) > _MOST_SOURCES:
+                raise Malformed(name, f"more than {_MOST_SOURCES} sources")
     if kind is Kind.IMAGE:
         return found
     # Part order is first frame, last frame; one or two of them [doc] [client].
@@ -434,7 +437,7 @@ def _read_part(part: Part) -> Iterator[Source]:
         if part.filename or part.data:
             yield Source(data=part.data, name=part.filename or None)
         return
-    for text in map(str.strip, _NEXT_URL.split(part.text)):
+    for text in map(str.strip, _NEXT_URL.split(part.text, _MOST_SOURCES)):
         if text and (is_address(text) or text[:5].lower() == "data:"):
             yield read_source(text, part.name)
         elif text:
