@@ -1115,6 +1115,8 @@ def test_what_only_a_provider_can_do_is_demanded_and_written_back() -> None:
         (film(ratio="16:9", metadata={"aspectRatio": "9:16"}), "ratio", "ratio"),
         (film(metadata={"aspectRatio": "9:16"}), "ratio", "metadata.aspectRatio"),
         (film(duration=5), "duration", "duration"),
+        (film(metadata={"a": "b"}, source="c"), "extra", "metadata"),
+        (film(), "extra", "extra"),
     ],
 )
 def test_a_fault_names_what_was_sent(submit: Submit, ours: str, theirs: str) -> None:

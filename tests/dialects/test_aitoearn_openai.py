@@ -210,11 +210,12 @@ def test_a_form_without_a_picture() -> None:
         ("count", "n"),
         ("format", "output_format"),
         ("quality", "quality"),
+        ("extra", "user"),
         ("sources", "images.0.image_url"),
     ],
 )
 def test_a_fault_names_what_was_sent(ours: str, theirs: str) -> None:
-    assert WIRE.parameter_name(EDIT, ours, edit()) == theirs
+    assert WIRE.parameter_name(EDIT, ours, edit(user="me", moderation="")) == theirs
 
 
 def test_an_edit_may_go_on_to_the_service_itself() -> None:

@@ -296,6 +296,8 @@ def test_no_more_sources_are_read_than_a_task_could_ever_have() -> None:
         (Submit(kind=Kind.VIDEO, width=2, height=2), "ratio", "resolution"),
         (Submit(kind=Kind.VIDEO), "audio", "generate_audio"),
         (Submit(kind=Kind.VIDEO), "duration", "duration"),
+        (Submit(extra={"category": "a", "prompt_extend": "aa"}), "extra", "prompt_extend"),
+        (Submit(), "extra", "extra"),
     ],
 )
 def test_a_fault_names_the_field_of_the_form(asked: Submit, name: str, theirs: str) -> None:

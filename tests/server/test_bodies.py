@@ -291,8 +291,8 @@ async def test_a_long_text_is_refused_by_its_parameter(start_app: StartApp) -> N
 
     assert [text.partition("at most 2000 bytes")[1] != "" for text in said] == [True] * 4
     assert "prompt" in said[0]
-    assert "extra" in said[1]
-    assert "sources.0" in said[2]
+    assert "category" in said[1]
+    assert "imageUrl" in said[2]
     assert "model" in said[3]
     assert (await serving.post(CREATE, data={"prompt": "x" * 1500})).status_code == 200
 

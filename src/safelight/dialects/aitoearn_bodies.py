@@ -31,6 +31,7 @@ from safelight.wire import (
     Frame,
     Reading,
     Sort,
+    compact_json,
     is_address,
     merge_frames,
     pairs,
@@ -469,7 +470,15 @@ def parameter_name(form: Form, name: str, submit: Submit) -> str:
         return _source_name(_places(submit, form), number)
     if what in Frame._fields:
         return _frame_name(form, what, submit)
+    if name == "extra":
+        return longest(_own(submit))
     return "n" if name == "count" else name
+
+
+def longest(own: Mapping[str, Any]) -> str:
+    """The name of what is longest among what was kept, or our own for all of it."""
+    said = own.keys() - {"sources"}
+    return max(sorted(said), key=lambda name: len(compact_json(own[name])), default="extra")
 
 
 def _source_name(places: list[str], number: str) -> str:

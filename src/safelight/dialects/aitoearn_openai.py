@@ -11,6 +11,7 @@ import base64
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from safelight.dialects.aitoearn_bodies import longest
 from safelight.errors import (
     Conflict,
     Fault,
@@ -212,6 +213,8 @@ def parameter_name(name: str, submit: Submit) -> str:
         return str(places[index]) if index < len(places) else "image"
     if what in Frame._fields:
         return "size"
+    if name == "extra":
+        return longest(submit.extra.get(OWN, {}))
     return {"count": "n", "format": "output_format"}.get(name, name)
 
 

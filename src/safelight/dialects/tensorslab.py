@@ -329,6 +329,9 @@ def _parameter_name(name: str, submit: Submit) -> str:
         places = _places(submit)
         index = int(number) if number.isdecimal() else 0
         return places[index] if index < len(places) else FILE
+    if name == "extra":  # of which only what is told back may be long
+        labels = [label for label in LABELS if label in submit.extra]
+        return max(labels, key=lambda label: len(submit.extra[label]), default=name)
     if what in _SIZES:
         own = what == "ratio" and submit.kind is Kind.VIDEO and submit.ratio is not None
         return "ratio" if own else "resolution"
