@@ -192,7 +192,34 @@ class Balance(Record, frozen=True, kw_only=True):
     """Ask how many credits are left."""
 
 
-Command = Submit | Fetch | Cancel | Delete | List | Models | Upload | Confirm | Locate | Balance
+class Templates(Record, frozen=True, kw_only=True):
+    """Ask which templates there are: operations that are kept under a number.
+
+    No `numbers` means every one. They come in the order of the settings, or `by_number`.
+    """
+
+    numbers: tuple[int, ...] = ()
+    name: str | None = None
+    preset: bool | None = None  # whether the service's own are asked for, or those that were made
+    by_number: bool = False
+    descending: bool = False
+    limit: int = 10
+    offset: int = 0
+
+
+Command = (
+    Submit
+    | Fetch
+    | Cancel
+    | Delete
+    | List
+    | Models
+    | Upload
+    | Confirm
+    | Locate
+    | Balance
+    | Templates
+)
 
 
 class FailureCode(StrEnum):
@@ -336,7 +363,24 @@ class Credits(Record, frozen=True, kw_only=True):
     left: float | None = None
 
 
-Reply = Task | Page | Deleted | Catalogue | Uploaded | Located | Credits
+class Template(Record, frozen=True, kw_only=True):
+    """Operations that are kept under a number, so that a task may be asked with that alone."""
+
+    number: int
+    name: str = ""
+    comment: str = ""
+    preset: bool = False
+    operations: tuple[Operation, ...] = ()
+
+
+class TemplatePage(Record, frozen=True, kw_only=True):
+    """Part of the list of templates; `total` are all that were asked for."""
+
+    templates: tuple[Template, ...]
+    total: int
+
+
+Reply = Task | Page | Deleted | Catalogue | Uploaded | Located | Credits | TemplatePage
 
 _ID = re.compile(r"(?:[0-9A-Za-z]+[-_])*([0-9a-fA-F]{24})")
 MOST_ID = 128  # characters of an id with its decoration

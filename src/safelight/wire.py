@@ -47,7 +47,17 @@ from safelight.errors import (
     Unsupported,
     Upstream,
 )
-from safelight.task import Command, Kind, Models, Record, Reply, Status, Submit, Task
+from safelight.task import (
+    Command,
+    Kind,
+    Models,
+    Record,
+    Reply,
+    Status,
+    Submit,
+    Task,
+    Templates,
+)
 
 # ------------------------------------------------------------------------------ request, response
 
@@ -1033,7 +1043,7 @@ def refuse_demands(submit: Submit, title: str, known: Collection[str] = ()) -> N
 def deed(command: Command) -> str:
     """What `command` asks for, in the words of a sentence that says that a wire cannot."""
     name = type(command).__name__.lower()
-    return "list models" if isinstance(command, Models) else f"{name} tasks"
+    return f"list {name}" if isinstance(command, Models | Templates) else f"{name} tasks"
 
 
 def read_ids(reading: Reading, name: str) -> tuple[str, ...]:

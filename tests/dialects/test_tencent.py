@@ -23,7 +23,6 @@ from safelight.errors import (
     BadRequest,
     Fault,
     Internal,
-    InvalidValue,
     Malformed,
     MissingParameter,
     NotFound,
@@ -206,12 +205,22 @@ def test_action_and_version_are_required(request_: Request, name: str) -> None:
             "`InputInfo.Type`",
         ),
         ("ProcessImage", {"InputInfo": URL, "Definition": -1}, "InvalidParameter", "`Definition`"),
-        ("ProcessImage", {"InputInfo": URL, "StdExtInfo": "{}x"}, "UnsupportedOperation", "StdExt"),
         (
             "ProcessImage",
-            {"InputInfo": URL, "AddOnParameter": {"ImageSet": []}},
+            {
+                "InputInfo": URL,
+                "AddOnParameter": {
+                    "ImageSet": [{"Image": {"Type": "AWS-S3", "S3InputInfo": {"S3SecretKey": "x"}}}]
+                },
+            },
             "UnsupportedOperation",
-            "AddOnParameter",
+            "`AddOnParameter.ImageSet.0.Image.S3InputInfo.S3SecretKey`",
+        ),
+        (
+            "ProcessImage",
+            {"InputInfo": URL, "OutputPath": "{inputName}_{resolution}.{format}"},
+            "InvalidParameterValue",
+            "`OutputPath` is not valid: there is no placeholder {resolution}",
         ),
         (
             "ProcessImage",
@@ -295,15 +304,13 @@ def test_action_and_version_are_required(request_: Request, name: str) -> None:
         ),
         (
             "CreateAigcImageTask",
-            {"Prompt": "x", "StoreCosParam": {"CosBucketName": "b"}},
-            "UnsupportedOperation",
-            "`StoreCosParam`",
-        ),
-        (
-            "CreateAigcVideoTask",
-            {"Prompt": "x", "SubjectInfos": [{"Id": "1"}]},
-            "UnsupportedOperation",
-            "`SubjectInfos`",
+            {
+                "Prompt": "x",
+                "ExtraParameters": {"AspectRatio": "16:9"},
+                "AdditionalParameters": '{"size": "4:3"}',
+            },
+            "InvalidParameterValue",
+            "`AdditionalParameters.size` is not valid: says another ratio than ExtraParameters.Asp",
         ),
         (
             "CreateAigcVideoTask",
@@ -376,7 +383,7 @@ def test_a_flag_is_text_in_a_form(word: str) -> None:
     headers = (("content-type", f"{FORM}; charset=utf-8"),)
     submit = read(Request(method="POST", path="/", headers=headers, body=body.encode()))
     assert (submit.prompt, submit.duration) == ("a b", 5)
-    assert submit.extra == {"EnhancePrompt": True}
+    assert submit.demands == {"EnhancePrompt": True}
 
 
 def test_a_part_of_json_is_read_as_json() -> None:
@@ -443,47 +450,93 @@ def test_options_have_one_spelling_each(step: parameters.Step) -> None:
     assert wire_name == f"ImageTask.{step.path}"
 
 
+def film_of(*roles: Role, **words: Any) -> Submit:
+    sources = tuple(Source(role=role, url=f"https://a.example/{role}") for role in roles)
+    return Submit(kind=Kind.VIDEO, sources=sources, **words)
+
+
+SIZED = {"AdditionalParameters": {"size": "16:9"}}
+
+
 @pytest.mark.parametrize(
-    ("ours", "theirs"),
+    ("op", "ours", "submit", "theirs"),
     [
-        ("denoise.type", "ImageTask.EnhanceConfig.Denoise.Type"),
-        ("encode", "ImageTask.EncodeConfig"),
+        ("ProcessImage", "denoise.type", Submit(), "ImageTask.EnhanceConfig.Denoise.Type"),
+        ("ProcessImage", "denoise.magic", Submit(), "ImageTask.EnhanceConfig.Denoise.magic"),
+        ("ProcessImage", "encode", Submit(), "ImageTask.EncodeConfig"),
         (
+            "ProcessImage",
             "image_erase_logo.image_area_boxes.0.bounding_box",
+            Submit(),
             "ImageTask.EraseConfig.ImageEraseLogo.ImageAreaBoxes.0.BoundingBox",
         ),
-        ("ai_compose.layers.0.input_info.vod_input_info.sub_app_id.x", None),
-        ("advanced_super_resolution.long_side", None),
-        ("sources.0", "InputInfo.0"),
-        ("denoise.magic", "ImageTask.EnhanceConfig.Denoise.magic"),
-        ("OutputPath", "OutputPath"),
+        (
+            "ProcessImage",
+            "ai_compose.layers.0.input_info.vod_input_info.sub_app_id.x",
+            Submit(),
+            "ImageTask.AiComposeConfig.Layers.0.InputInfo.VODInputInfo.SubAppId.x",
+        ),
+        ("ProcessImage", "sources.0", Submit(), "InputInfo.UrlInputInfo.Url"),
+        ("ProcessImage", "sources", Submit(), "InputInfo"),
+        ("ProcessImage", "operations", Submit(), "ImageTask"),
+        ("ProcessImage", "OutputPath", Submit(), "OutputPath"),
+        (
+            "ProcessImage",
+            "extra",
+            Submit(extra={"InputInfo": {}, "OutputDir": "x" * 9}),
+            "OutputDir",
+        ),
+        ("ProcessImage", "extra", Submit(), "extra"),
+        ("CreateAigcImageTask", "resolution", Submit(), "ExtraParameters.Resolution"),
+        ("CreateAigcImageTask", "ratio", Submit(ratio="16:9", extra=SIZED), "AdditionalParameters"),
+        (
+            "CreateAigcImageTask",
+            "ratio",
+            Submit(ratio="4:3", extra=SIZED),
+            "ExtraParameters.AspectRatio",
+        ),
+        ("CreateAigcImageTask", "width", Submit(), "AdditionalParameters"),
+        ("CreateAigcImageTask", "sources", Submit(), "ImageInfos"),
+        ("CreateAigcImageTask", "demands", Submit(demands={"SceneType": "x"}), "SceneType"),
+        ("CreateAigcVideoTask", "duration", Submit(), "Duration"),
+        ("CreateAigcVideoTask", "model", Submit(), "ModelName"),
+        ("CreateAigcVideoTask", "sources.0", film_of(Role.FIRST_FRAME, Role.IMAGE), "ImageUrl"),
+        ("CreateAigcVideoTask", "sources.0", film_of(Role.LAST_FRAME), "LastImageUrl"),
+        (
+            "CreateAigcVideoTask",
+            "sources.2",
+            film_of(Role.FIRST_FRAME, Role.IMAGE, Role.IMAGE, Role.VIDEO),
+            "ImageInfos.1.ImageUrl",
+        ),
+        (
+            "CreateAigcVideoTask",
+            "sources.1",
+            film_of(Role.IMAGE, Role.VIDEO, Role.AUDIO),
+            "VideoInfos.0.VideoUrl",
+        ),
+        ("CreateAigcVideoTask", "sources", film_of(Role.IMAGE, Role.AUDIO), "AudioInfos"),
+        ("CreateAigcVideoTask", "sources.9", film_of(Role.LAST_FRAME), "LastImageUrl"),
+        ("CreateAigcVideoTask", "sources.x", film_of(Role.LAST_FRAME), "LastImageUrl"),
     ],
 )
-def test_parameters_are_named_as_the_wire_names_them(ours: str, theirs: str | None) -> None:
-    fault = InvalidValue(f"{ours}: no", parameter=ours)
-    _, message = told(post("ProcessImage", {}), "ProcessImage", fault)
-    named_ = re.findall("`(.*)`", message)[0]
-    if theirs is None:
-        assert named_.startswith("ImageTask.")
-        assert not re.search("_[a-z]", named_)
-    else:
-        assert named_ == theirs
+def test_parameters_are_named_as_the_wire_names_them(
+    op: str, ours: str, submit: Submit, theirs: str
+) -> None:
+    assert TENCENT.parameter_name(op, ours, submit) == theirs
 
 
 @pytest.mark.parametrize(
     ("op", "ours", "theirs"),
     [
-        ("CreateAigcImageTask", "resolution", "ExtraParameters.Resolution"),
-        ("CreateAigcImageTask", "width", "AdditionalParameters"),
-        ("CreateAigcVideoTask", "duration", "Duration"),
-        ("CreateAigcVideoTask", "model", "ModelName"),
         ("DescribeImageTasks", "limit", "Limit"),
+        ("DescribeTasks", "before", "ScrollToken"),
+        ("DescribeAigcTaskList", "limit", "PageSize"),
         (None, "thing", "thing"),
     ],
 )
-def test_other_actions_name_theirs(op: str | None, ours: str, theirs: str) -> None:
+def test_the_parameters_of_lists_are_named_so_too(op: str | None, ours: str, theirs: str) -> None:
     _, message = told(post("X", {}), op, Unsupported(f"{ours}: no", parameter=ours))
-    assert f"`{theirs}`" in message
+    assert message == f"The parameter `{theirs}` asks for what cannot be done here: no"
 
 
 IMAGE_TASK = {
@@ -535,7 +588,7 @@ def test_a_task_of_another_wire_may_ask_for_what_this_one_has_no_words_for() -> 
     answer = TENCENT.write_reply("DescribeImageTaskDetail", task_, context).json()["Response"]
     assert answer["ImageTask"] == {}
     assert "InputInfo" not in answer
-    assert answer["ImageProcessTaskResultSet"][0]["Output"]["Path"] == f"/{ID}.png"
+    assert answer["ImageProcessTaskResultSet"][0]["Output"]["Path"] == "/1"
 
 
 # -------------------------------------------------------------------------------- client, requests
@@ -894,14 +947,54 @@ def test_no_query_and_no_form_breaks_the_server(text: str, action: str) -> None:
                 ask(request)
 
 
-def test_files_of_a_task_from_words_made_elsewhere_lie_under_its_id() -> None:
-    artifacts = tuple(Artifact(url=f"https://x.example/{n}", media_type="image/webp") for n in "ab")
-    task = Task(
-        id=ID, status=Status.SUCCEEDED, dialect="tensorslab", artifacts=artifacts, created=0
+@pytest.mark.parametrize(
+    ("extra", "paths"),
+    [
+        # Where nothing was asked, and where only a folder was, the files are found at their links.
+        ({}, ["/files/a-%C3%BC.webp", "/files/b"]),
+        ({"OutputDir": "/out/"}, ["/files/a-%C3%BC.webp", "/files/b"]),
+        ({"OutputPath": ""}, ["/files/a-%C3%BC.webp", "/files/b"]),
+        ({"OutputPath": "x.{format}"}, ["/in/x.webp", "/in/x_1.png"]),
+        ({"OutputPath": "/x/{number}.{format}", "OutputDir": "/y"}, ["/x/0.webp", "/x/1.png"]),
+        (
+            {"OutputPath": "{inputName}_{inputFormat}_{definition}.{format}", "OutputDir": "y"},
+            ["/y/{format}_tiff_0.webp", "/y/{format}_tiff_0_1.png"],
+        ),
+        (
+            {"OutputPath": "{definition}{.{format}", "Definition": 7},
+            ["/in/7{.webp", "/in/7{_1.png"],
+        ),
+    ],
+)
+def test_a_path_leads_to_the_result_unless_another_was_asked(
+    extra: dict[str, Any], paths: list[str]
+) -> None:
+    task_ = Task(
+        id=ID,
+        status=Status.SUCCEEDED,
+        dialect="tencent",
+        submit=Submit(
+            sources=(Source(url="https://a.example/in/%7Bformat%7D.tiff?x"),), extra=extra
+        ),
+        artifacts=(
+            Artifact(url="https://b.example/files/a-%C3%BC.webp?s=1#x", media_type="image/webp"),
+            Artifact(url="https://b.example/files/b", media_type="image/png"),
+        ),
     )
-    context = Context(request=Request(method="POST", path="/"), request_id="r")
+    context = Context(request=post("DescribeImageTaskDetail", {}), request_id="r")
+    answer = TENCENT.write_reply("DescribeImageTaskDetail", task_, context).json()["Response"]
+    assert [one["Output"]["Path"] for one in answer["ImageProcessTaskResultSet"]] == paths
 
-    answer = named("tencent").write_reply("DescribeImageTaskDetail", task, context).json()
 
-    results = answer["Response"]["ImageProcessTaskResultSet"]
-    assert [one["Output"]["Path"] for one in results] == [f"/{ID}.webp", f"/{ID}_1.webp"]
+def test_a_path_of_another_wire_s_task_is_no_business_of_its_source() -> None:
+    source = Source(url="https://b.example/files/source.png", blob="tasks/1/source-0")
+    task_ = Task(
+        id=ID,
+        status=Status.SUCCEEDED,
+        dialect="tensorslab",
+        submit=Submit(sources=(source,), extra={"OutputPath": "x.{format}"}),
+        artifacts=(Artifact(url="https://b.example/files/result.png"),),
+    )
+    context = Context(request=post("DescribeImageTaskDetail", {}), request_id="r")
+    answer = TENCENT.write_reply("DescribeImageTaskDetail", task_, context).json()["Response"]
+    assert answer["ImageProcessTaskResultSet"][0]["Output"]["Path"] == "/files/result.png"

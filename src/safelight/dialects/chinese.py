@@ -134,6 +134,12 @@ _PAIRS = (
     ("This engine processes pictures, not films.", "该引擎处理图片，不处理视频。"),
     ("This engine makes one picture of one.", "该引擎由一张图片生成一张图片。"),
     ("This engine takes one picture at a time.", "该引擎一次只处理一张图片。"),
+    # templates
+    ("there are no templates here", "此处没有模板"),
+    ("there is no template {n}", "没有编号为 {} 的模板"),
+    ("keys to somebody's storage are not kept here", "此处不保存他人存储的密钥"),
+    ("says another {w} than {w}", "{} 与 {} 不一致"),
+    ("there is no such source", "没有对应的输入文件"),
     # tasks
     ("There is no such task.", "任务不存在。"),
     ("the task is at its end: {w}", "任务已结束：{}"),
