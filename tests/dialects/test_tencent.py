@@ -23,6 +23,7 @@ from safelight.errors import (
     BadRequest,
     Fault,
     Internal,
+    InvalidValue,
     Malformed,
     MissingParameter,
     NotFound,
@@ -49,6 +50,7 @@ from safelight.task import (
     Status,
     Submit,
     Task,
+    Templates,
 )
 from safelight.wire import Context, Key, Request, Response, json_response
 
@@ -333,6 +335,43 @@ def test_action_and_version_are_required(request_: Request, name: str) -> None:
             "InvalidParameterValue",
             "`StartTime`",
         ),
+        ("DescribeTasks", {"Status": "FINISH", "Limit": "many"}, "InvalidParameter", "`Limit`"),
+        ("DescribeTaskDetail", {"TaskId": ""}, "MissingParameter", "`TaskId`"),
+        ("DescribeAigcTaskList", {"PageNum": 0}, "InvalidParameterValue", "`PageNum`"),
+        ("DescribeAigcTaskList", {"PageSize": 101}, "InvalidParameterValue", "`PageSize`"),
+        (
+            "DescribeAigcTaskList",
+            {"QueryTaskFilter": {"Ratio": "16:9"}},
+            "UnsupportedOperation",
+            "`QueryTaskFilter.Ratio`",
+        ),
+        (
+            "DescribeAigcTaskList",
+            {"QueryTaskFilter": {"TaskId": ID, "TaskStatus": "FAILED"}},
+            "UnsupportedOperation",
+            "`QueryTaskFilter.TaskId`",
+        ),
+        (
+            "DescribeAigcTaskList",
+            {"QueryTaskFilter": {"TaskType": "VideoRedraw"}},
+            "InvalidParameterValue",
+            "`QueryTaskFilter.TaskType` is not valid: not one of AigcImage, AigcVideo",
+        ),
+        (
+            "DescribeProcessImageTemplates",
+            {"Definitions": list(range(101))},
+            "InvalidParameterValue",
+            "`Definitions`",
+        ),
+        ("DescribeProcessImageTemplates", {"Definitions": [-1]}, "InvalidParameter", "itions.0`"),
+        ("DescribeProcessImageTemplates", {"Limit": 0}, "InvalidParameterValue.Limit", "`Limit`"),
+        (
+            "DescribeProcessImageTemplates",
+            {"OrderBy": "Name"},
+            "InvalidParameterValue",
+            "`OrderBy`",
+        ),
+        ("DescribeProcessImageTemplates", {"Type": "Ours"}, "InvalidParameterValue", "`Type`"),
         (
             "ManageTask",
             {"OperationType": "Pause", "TaskId": ID},
@@ -539,6 +578,40 @@ def test_the_parameters_of_lists_are_named_so_too(op: str | None, ours: str, the
     assert message == f"The parameter `{theirs}` asks for what cannot be done here: no"
 
 
+@pytest.mark.parametrize(
+    "kept",
+    [5, {}, {"size": 5}, {"size": "huge"}, {"size": "4:3"}, {"size": "64x48"}],
+)
+def test_what_another_wire_keeps_is_no_size_of_ours(kept: Any) -> None:
+    submit = Submit(prompt="x", ratio="16:9", extra={"AdditionalParameters": kept})
+    body = TENCENT.write_request(submit).json()
+    assert body["ExtraParameters"] == {"AspectRatio": "16:9"}
+    assert "AdditionalParameters" not in body
+
+
+def test_a_size_and_a_shape_that_say_the_same_are_no_contradiction() -> None:
+    body = {
+        "Prompt": "x",
+        "ExtraParameters": {"AspectRatio": "16:9"},
+        "AdditionalParameters": '{"size": "16:9"}',
+    }
+    assert read(post("CreateAigcImageTask", body)).ratio == "16:9"
+
+
+def test_a_fault_of_a_chinese_caller_has_no_english_in_it() -> None:
+    request = post("ProcessImage", {"InputInfo": URL}, ("x-tc-language", "zh-CN"))
+    for problem in (
+        "AddOnParameter.ExtPrompt: this server cannot do that",
+        "ImageTask.EnhanceConfig.Denoise.Type: 'soft' is none of weak, strong",
+        "InputInfo.UrlInputInfo.Url: not an http or https address",
+    ):
+        name = problem.partition(":")[0]
+        for kind in (Unsupported, InvalidValue):
+            _, message = told(request, "ProcessImage", kind(problem, parameter=name))
+            rest = message.replace(name, "").replace("soft", "").replace("weak, strong", "")
+            assert not re.search("[A-Za-z]{3}", rest.replace("http", ""))
+
+
 IMAGE_TASK = {
     "EncodeConfig": {"Format": "png"},
     "AiComposeConfig": {
@@ -634,6 +707,21 @@ def changed(submit: Submit, **changes: Any) -> Submit:
             Submit(kind=Kind.VIDEO, sources=(Source(url="u", role=Role.FIRST_FRAME),) * 2),
             "sources",
         ),
+        # What another wire demands, or another action; what is told in words of ours; and what
+        # belongs to a source that is not there.
+        (Submit(prompt="x", demands={"return_last_frame": True}), "return_last_frame"),
+        (Submit(prompt="x", demands={"Definition": 7}), "Definition"),
+        (Submit(prompt="x", demands={"Prompt": "y"}), "Prompt"),
+        (Submit(prompt="x", demands={"ExtraParameters": {}}), "ExtraParameters"),
+        (Submit(prompt="x", demands={"ExtraParameters.LogoAdd.0": 1}), "ExtraParameters.LogoAdd.0"),
+        (Submit(prompt="x", demands={"ImageInfos.ReferenceType": "a"}), "ImageInfos.ReferenceType"),
+        (Submit(prompt="x", demands={"ImageInfos.0.ImageUrl": "a"}), "ImageInfos.0.ImageUrl"),
+        (
+            Submit(sources=(Source(url="u"),), demands={"ImageInfos.1.ReferenceType": "style"}),
+            "ImageInfos.1.ReferenceType",
+        ),
+        (changed(PROCESS, demands={"SceneType": "x"}), "SceneType"),
+        (changed(PROCESS, demands={"AdditionalParameters.x": 1}), "AdditionalParameters.x"),
     ],
 )
 def test_what_the_wire_cannot_say(command: Any, parameter: str | None) -> None:
@@ -901,6 +989,22 @@ NAMES = [
     "AdditionalParameters",
     "StartTime",
     "Limit",
+    "TaskStatus",
+    "TaskType",
+    "Tasks",
+    "Urls",
+    "WorkflowTask",
+    "MediaProcessResultSet",
+    "TranscodeTask",
+    "ProcessImageTemplateSet",
+    "ProcessImageConfig",
+    "Definition",
+    "Definitions",
+    "QueryTaskFilter",
+    "PageNum",
+    "SubjectInfos",
+    "StoreCosParam",
+    "AddOnParameter",
 ]
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
@@ -921,6 +1025,7 @@ COMMANDS = [
     Fetch(id="1", kind=Kind.VIDEO),
     Cancel(id=ID),
     List(),
+    Templates(),
 ]
 
 

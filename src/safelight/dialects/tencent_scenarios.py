@@ -80,7 +80,7 @@ def read_asked(values: Mapping[str, Any]) -> Command:
     said = {name: word for name, word in values.get("QueryTaskFilter", {}).items() if word}
     if "TaskId" in said and len(said) == 1:
         return Fetch(id=said["TaskId"])
-    for name in said.keys() - {"TaskType", "TaskStatus"}:
+    for name in sorted(said.keys() - {"TaskType", "TaskStatus"}):
         path = f"QueryTaskFilter.{name}"
         raise Unsupported(f"{path}: this server cannot do that", parameter=path)
     size = values.get("PageSize", 10)
