@@ -52,6 +52,11 @@ engine = "sketch"
 name = "*"
 engine = "sketch"
 options = { seconds = 60 }
+
+[[definitions]]
+number = 1
+name = "large"
+image_task = { EnhanceConfig = { SuperResolution = { Size = 2 } } }
 """
 QUERY_SECRET = "sig-7c1e9a44d0b5"
 
@@ -218,6 +223,30 @@ JSON_CALLS: list[tuple[str, str, dict[str, Any]]] = [
         },
     ),
     ("tencent", "DescribeImageTaskDetail", {"TaskId": "0" * 24}),
+    ("tencent", "DescribeTaskDetail", {"TaskId": "0" * 24}),
+    ("tencent", "DescribeAigcTaskStatus", {"TaskId": "0" * 24}),
+    (
+        "tencent",
+        "DescribeAigcTaskList",
+        {
+            "PageNum": 1,
+            "PageSize": 10,
+            "QueryTaskFilter": {"TaskId": "", "TaskType": "AigcImage", "TaskStatus": "FAILED"},
+        },
+    ),
+    (
+        "tencent",
+        "DescribeProcessImageTemplates",
+        {
+            "Definitions": [1],
+            "Offset": 0,
+            "Limit": 10,
+            "Name": "large",
+            "Type": "Custom",
+            "OrderBy": "Definition",
+            "OrderType": 1,
+        },
+    ),
     ("tencent", "DescribeAigcVideoTask", {"TaskId": "0" * 24}),
     ("tencent", "ManageTask", {"OperationType": "Abort", "TaskId": "0" * 24}),
     (
