@@ -1091,6 +1091,30 @@ def test_a_path_leads_to_the_result_unless_another_was_asked(
     assert [one["Output"]["Path"] for one in answer["ImageProcessTaskResultSet"]] == paths
 
 
+def test_only_what_was_sent_is_told_back() -> None:
+    sent = read(post("ProcessImage", {"InputInfo": URL}))
+    task_ = Task(id=ID, status=Status.QUEUED, dialect="tencent", submit=sent)
+    context = Context(request=post("DescribeImageTaskDetail", {}), request_id="r")
+    answer = TENCENT.write_reply("DescribeImageTaskDetail", task_, context).json()["Response"]
+    assert answer["InputInfo"] == URL
+    assert not {"ImageTask", "Definition"} & set(answer)
+
+
+def test_a_path_does_not_grow_without_end() -> None:
+    path = "{inputName}" * 180 + ".{format}"
+    long = {**URL, "UrlInputInfo": {"Url": f"https://a.example/{'x' * 100_000}.png"}}
+    sent = read(post("ProcessImage", {"InputInfo": long, "OutputPath": path}))
+    artifacts = tuple(Artifact(url=f"https://b.example/{n}") for n in range(32))
+    task_ = Task(
+        id=ID, status=Status.SUCCEEDED, dialect="tencent", submit=sent, artifacts=artifacts
+    )
+    context = Context(request=post("DescribeImageTaskDetail", {}), request_id="r")
+    answer = TENCENT.write_reply("DescribeImageTaskDetail", task_, context)
+    assert len(answer.body) < 2_000_000
+    over = {"InputInfo": URL, "OutputPath": "{inputName}" * 200 + ".{format}"}
+    assert refusal(post("ProcessImage", over)).parameter == "OutputPath"
+
+
 def test_a_path_of_another_wire_s_task_is_no_business_of_its_source() -> None:
     source = Source(url="https://b.example/files/source.png", blob="tasks/1/source-0")
     task_ = Task(

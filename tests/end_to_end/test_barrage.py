@@ -354,7 +354,15 @@ def test_strange_values_in_every_field(
     assert small.kept()[0] == tasks + count.accepted
 
 
-@pytest.mark.parametrize(("dialect", "path", "body"), JSON_CALLS, ids=CALL_NAMES)
+# Of these nothing has to be asked, so that an empty body is one.
+BARE = ("DescribeAigcTaskList", "DescribeProcessImageTemplates")
+
+
+@pytest.mark.parametrize(
+    ("dialect", "path", "body"),
+    [one for one in JSON_CALLS if one[1] not in BARE],
+    ids=[name for name in CALL_NAMES if not name.endswith(BARE)],
+)
 def test_bodies_that_are_no_objects(
     small: Running,
     http: httpx.Client,

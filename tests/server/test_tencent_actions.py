@@ -13,9 +13,11 @@ from doubles import Player, Serving, StartApp, models_of, picture
 from safelight.config import DefinitionRule, ModelRule, Settings, SettingsError
 from safelight.dialects import named
 from safelight.engines import Traits
+from safelight.errors import UnknownModel, Unsupported
+from safelight.models import ModelMap
 from safelight.server.app import App
 from safelight.server.definitions import Definitions
-from safelight.task import Operation, Submit, bare_id
+from safelight.task import Kind, Operation, Source, Submit, bare_id
 from safelight.wire import Key, json_request
 
 TENCENT = named("tencent")
@@ -349,3 +351,22 @@ async def test_what_is_wrong_is_told_in_chinese(serving: Serving) -> None:
         ImageUrl="http://127.0.0.1/x",
     )
     assert answer["Error"]["Message"] == "参数 `ImageUrl` 的取值不正确：该地址指向内部网络"
+
+
+# --------------------------------------------------------------------------------- to an upstream
+
+
+def test_what_tencent_alone_can_say_is_passed_on_to_tencent_alone() -> None:
+    asked = (
+        Submit(model="process-image", sources=(Source(url="u"),), demands={"Definition": 7}),
+        Submit(kind=Kind.VIDEO, model="Kling", prompt="x", demands={"EnhancePrompt": True}),
+    )
+    for submit in asked:
+        for dialect in ("tencent", "tensorslab", "kie", "aitoearn"):
+            rule = ModelRule(name=submit.model, engine="upstream", options={"dialect": dialect})
+            place = ModelMap.build((rule,), {}).find(submit)
+            if dialect == "tencent":
+                place.engine.check(submit, place.options)
+            else:
+                with pytest.raises((Unsupported, UnknownModel)):
+                    place.engine.check(submit, place.options)

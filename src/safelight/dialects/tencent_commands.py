@@ -247,12 +247,16 @@ def _read_input(values: Mapping[str, Any], operations: tuple[Operation, ...]) ->
 
 _PLACEHOLDER = re.compile(r"\{([^{}]{0,64})\}")
 _PLACEHOLDERS = frozenset({"inputName", "inputFormat", "format", "definition", "number"})  # [doc]
+# Characters of an OutputPath, and of what is filled in: a name that is there often is told often.
+_LONGEST_PATH, _LONGEST_NAME = 2048, 255
 
 
 def _check_path(path: str) -> None:
     """Raise `InvalidValue` for an OutputPath that cannot be filled in."""
     if path and not path.endswith(".{format}"):
         raise InvalidValue("OutputPath: must end in .{format}", parameter="OutputPath")
+    if len(path) > _LONGEST_PATH:
+        raise Malformed("OutputPath", f"longer than {_LONGEST_PATH} characters")
     for name in _PLACEHOLDER.findall(path):
         if name not in _PLACEHOLDERS:
             text = f"OutputPath: there is no placeholder {{{name}}}"
@@ -261,7 +265,7 @@ def _check_path(path: str) -> None:
 
 def fill_path(path: str, values: Mapping[str, str]) -> str:
     """An OutputPath with its placeholders filled in; what a value has in it is left as it is."""
-    return _PLACEHOLDER.sub(lambda found: values.get(found[1], found[0]), path)
+    return _PLACEHOLDER.sub(lambda found: values.get(found[1], found[0])[:_LONGEST_NAME], path)
 
 
 def _without_secrets(value: Any) -> Any:

@@ -188,6 +188,7 @@ _FAULTS: Mapping[str, type[Fault]] = {
     "InvalidParameterValue": InvalidValue,
     "InvalidParameterValue.TaskId": NotFound,  # the service's words: the id was not found [doc]
     _NOT_PROCESSING: Conflict,
+    _NO_TEMPLATE: InvalidValue,  # no task is missing
     "UnknownParameter": UnknownParameter,
     "UnsupportedOperation": Unsupported,
     "UnsupportedRegion": InvalidValue,

@@ -117,10 +117,12 @@ def _results(task: Task, outcome: str, code: str, message: str) -> list[dict[str
 
 
 def write_asked(task: Task) -> dict[str, Any]:
-    """InputInfo and ImageTask: as they came, or what they would be for what was asked elsewhere."""
+    """InputInfo and ImageTask: as they came, or what they would be for what was asked otherwise."""
     own = _own(task)
     said = {name: own[name] for name in ("ImageTask", "InputInfo") if name in own}
     submit = task.submit
+    if task.dialect == DIALECT and submit.model == PROCESS_IMAGE:
+        return said
     if "ImageTask" not in said and submit.operations:
         said["ImageTask"] = parameters.write_echo(submit.operations)
     url = next((source.url for source in submit.sources if source.url), None)
