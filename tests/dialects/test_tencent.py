@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import time
 from typing import Any
 from urllib.parse import urlencode
 
@@ -587,6 +588,15 @@ def test_what_another_wire_keeps_is_no_size_of_ours(kept: Any) -> None:
     body = TENCENT.write_request(submit).json()
     assert body["ExtraParameters"] == {"AspectRatio": "16:9"}
     assert "AdditionalParameters" not in body
+
+
+def test_many_sources_of_which_much_is_demanded_are_written_in_no_time() -> None:
+    many = [{"ImageUrl": "u", "ReferenceType": "style"}] * 10_000
+    submit = read(post("CreateAigcVideoTask", {"ImageInfos": many}))
+    began = time.process_time()
+    assert TENCENT.write_request(submit).json()["ImageInfos"] == many
+    assert TENCENT.parameter_name("CreateAigcVideoTask", "demands", submit)
+    assert time.process_time() - began < 1
 
 
 def test_a_size_and_a_shape_that_say_the_same_are_no_contradiction() -> None:

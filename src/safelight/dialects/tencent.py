@@ -2,9 +2,10 @@
 
 One path, `/`: the action is in a header or among the parameters, and every answer has HTTP status
 200, an error too. What the actions take is in `tencent_parameters`, what is made of it in
-`tencent_commands`, what is answered in `tencent_tasks` and `tencent_faults`, how requests are
-signed in `tencent_signature`. Facts marked [doc] are on the published pages, [client] are what the
-official SDKs and command lines do.
+`tencent_commands` and `tencent_demands`, what is answered in `tencent_tasks`, `tencent_workflows`,
+`tencent_scenarios`, `tencent_templates` and `tencent_faults`, how requests are signed in
+`tencent_signature`. Facts marked [doc] are on the published pages, [client] are what the official
+SDKs and command lines do.
 """
 
 from __future__ import annotations

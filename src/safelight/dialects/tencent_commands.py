@@ -515,6 +515,7 @@ def _write_sources(submit: Submit, others: dict[str, Any]) -> dict[str, Any]:
     written: dict[str, Any] = {}
     frames = {role: name for name, role in _FRAMES}
     lists = {role: (name, address) for name, address, role in _LISTS}
+    said = _take_items(others)
     for source in submit.sources:
         url = _url_of(source)
         if submit.kind is Kind.IMAGE and source.role is not Role.IMAGE:
@@ -524,17 +525,24 @@ def _write_sources(submit: Submit, others: dict[str, Any]) -> dict[str, Any]:
         elif source.role in lists:
             name, address = lists[source.role]
             items = written.setdefault(name, [])
-            at = f"{name}.{len(items)}."
-            members = [member for member in others if member.startswith(at)]
-            items.append(
-                {address: url} | {one.removeprefix(at): others.pop(one) for one in members}
-            )
+            items.append({address: url} | said.pop(f"{name}.{len(items)}", {}))
         else:
             raise Unsupported(f"Tencent takes no such {source.role}", parameter="sources")
-    for name in others:
-        if name.partition(".")[0] in (list_name for list_name, _, _ in _LISTS):
-            raise Unsupported(f"{name}: there is no such source", parameter=name)
+    for item, members in said.items():
+        name = f"{item}.{next(iter(members))}"
+        raise Unsupported(f"{name}: there is no such source", parameter=name)
     return written
+
+
+def _take_items(others: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """What is demanded of the items of the lists of files, taken out of `others`."""
+    said: dict[str, dict[str, Any]] = {}
+    lists = [name for name, _, _ in _LISTS]
+    for name in list(others):
+        if name.partition(".")[0] in lists:
+            item, _, member = name.rpartition(".")
+            said.setdefault(item, {})[member] = others.pop(name)
+    return said
 
 
 def _write_list(asked: List) -> dict[str, Any]:
