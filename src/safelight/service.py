@@ -167,6 +167,8 @@ class Service:
 
     async def submit(self, who: str, dialect: str, submit: Submit) -> Task:
         self._check_length(submit)
+        if len(submit.sources) > _MOST_SOURCES:  # before anybody goes through them
+            raise InvalidValue(f"more than {_MOST_SOURCES} sources", parameter="sources")
         said = await _digest(dialect, submit)
         # Before anything is judged: what was accepted once is answered so again, whatever has
         # become of its model and its sources since.
@@ -268,8 +270,6 @@ class Service:
             await self._remove_files(task.id)
 
     async def _check_sources(self, who: str, submit: Submit) -> None:
-        if len(submit.sources) > _MOST_SOURCES:
-            raise InvalidValue(f"more than {_MOST_SOURCES} sources", parameter="sources")
         named: list[tuple[str, str]] = []
         for index, source in enumerate(submit.sources):
             parameter = f"sources.{index}"
