@@ -90,6 +90,8 @@ class Submit(Record, frozen=True, kw_only=True):
     `width` and `height` (pixels) win over `ratio` (`"16:9"`, or `"auto"`: as the source) and
     `resolution` (`"2K"`, `"720p"`); `safelight.sizes` resolves them. `duration` is in seconds.
     With `operations` the task processes its source; otherwise it makes something from `prompt`.
+    `named` says that its model does something that is none of our words: only a rule that names
+    the model may run it, and no engine by default.
     `extra` holds what only one wire can say; only the dialect that read it writes it back.
     `demands` holds what one wire alone can say too, and what changes the result, by the names that
     faults tell: where no engine passes it on, the task is refused by that name.
@@ -112,6 +114,7 @@ class Submit(Record, frozen=True, kw_only=True):
     fps: int | None = None
     audio: bool | None = None
     operations: tuple[Operation, ...] = ()
+    named: bool = False
     extra: dict[str, Any] = msgspec.field(default_factory=dict)
     demands: dict[str, Any] = msgspec.field(default_factory=dict)
     idempotency_key: str | None = None
