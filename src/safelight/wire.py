@@ -890,7 +890,7 @@ _PIXELS = re.compile(r"([0-9]{1,5})\s*[xX*×]\s*([0-9]{1,5})")
 _RATIO = re.compile(r"([0-9]{1,4}):([0-9]{1,4})")
 _LEVEL = re.compile(r"([1-9][0-9]?)[kK]|([1-9][0-9]{2,3})[pP]")
 # The named sizes of the fal and kie families, in pixels.
-_NAMED = {
+NAMED_SIZES: Mapping[str, tuple[int, int]] = {
     "square": (512, 512),
     "square_hd": (1024, 1024),
     "portrait_4_3": (768, 1024),
@@ -923,8 +923,8 @@ def read_frame(text: str, path: str) -> Frame:
         return Frame(resolution=f"{found[1]}K" if found[1] else f"{found[2]}p")
     elif word.lower() in _AS_SOURCE:
         return Frame(ratio="auto")
-    elif word.lower() in _NAMED:
-        width, height = _NAMED[word.lower()]
+    elif word.lower() in NAMED_SIZES:
+        width, height = NAMED_SIZES[word.lower()]
         return Frame(width=width, height=height)
     raise Malformed(path, f"{text[:40]!r} is no size", "value")
 

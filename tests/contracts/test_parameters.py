@@ -161,7 +161,9 @@ def test_what_is_wrong_is_told_by_the_caller_s_own_names(operation: Operation) -
 
             assert theirs in operation.names or ours in operation.said.get("path_names", ())
             if ours.partition(".")[0] == "sources":
-                assert next(part for part in theirs.split(".")[::-1] if not part.isdecimal()) in sent
+                assert (
+                    next(part for part in theirs.split(".")[::-1] if not part.isdecimal()) in sent
+                )
 
 
 def told(submit: Submit) -> Iterator[str]:

@@ -31,6 +31,7 @@ from safelight.wire import (
     ANYTHING,
     FLAG,
     INTEGER,
+    NAMED_SIZES,
     NUMBER,
     SEED,
     TEXT,
@@ -440,9 +441,13 @@ def _missing(asked: Asked, submit: Submit) -> Iterator[str]:
         if not model.sourced:
             return
         first = names_of(model)[0]
-        # Whoever's model nobody documents works on whatever it is given.
-        there = given & _groups(first) if model.takes else submit.sources or submit.demands
-        if not there:
+        # Whoever's model nobody documents works on whatever it is given; so does any on what has
+        # no word of ours.
+        there = given & _groups(first) if model.takes else submit.sources
+        if not there and not any(
+            isinstance(value, list | str) or _names_id(name)
+            for name, value in submit.demands.items()
+        ):
             yield first
         return
     yield from (name for name in model.needs if _groups(name).isdisjoint(given))
@@ -607,8 +612,14 @@ def _spread(urls: list[str], fields: list[str]) -> dict[str, Any]:
     return {"image_urls" if name == "image" else f"{name.removesuffix('_url')}_urls": urls}
 
 
+_SIZE_WORDS = {size: word for word, size in NAMED_SIZES.items()}
+
+
 def _frame(submit: Submit, model: Model) -> dict[str, Any]:
     if submit.width and submit.height:
+        word = _SIZE_WORDS.get((submit.width, submit.height))
+        if word and model.ratio_words == "named":
+            return {model.ratio: word}
         shared = math.gcd(submit.width, submit.height)
         # Few models heed pixels; the ratio keeps the rest from making a square in silence.
         return {

@@ -146,7 +146,10 @@ ROWS: tuple[tuple[re.Pattern[str], Mapping[str, Any]], ...] = tuple(
         (r"seedream", {"takes": ("image_urls[]",), "number": "max_images"}),
         (r"seedream-v4", {"resolution": "image_resolution"}),
         (r"seedream-v4|bytedance/seedream$", {"ratio": "image_size"}),
-        (r"layer-decomposition", {"takes": ("image_url",)}),
+        (
+            r"layer-decomposition",
+            {"takes": ("image_url",), "ratio": "size", "resolution": "size"},
+        ),
         (r"qwen3/", {"takes": ("image_urls[]",)}),
         (
             r"ideogram/v3-edit",
@@ -181,6 +184,7 @@ ROWS: tuple[tuple[re.Pattern[str], Mapping[str, Any]], ...] = tuple(
         (r"hailuo|bytedance/v1|wan/2-[25]", {"takes": ("image_url", "end_image_url")}),
         (r"hailuo|minimax-h3", {"lines": "P"}),
         (r"kling", {"takes": ("image_url", "tail_image_url"), "audio": "sound"}),
+        (r"kling/v2-1-(?:pro|standard)$", {"sourced": True}),
         (r"kling-2\.6|kling/v3|wan/2-6", {"takes": ("image_urls[]",)}),
         (r"wan/2-6.*video-to-video", {"takes": ("video_urls[]",)}),
         (r"wan/2-6-flash", {"audio": "audio"}),
