@@ -104,7 +104,12 @@ def test_films_of_which_the_pages_say_nothing_are_films_all_the_same(
 )
 @both
 def test_what_makes_neither_is_no_model(jobs: Jobs, model: str) -> None:
-    for input in ({}, {"text": "hello"}, {"prompt": "a", "image_url": URL}):
+    for input in (
+        {},
+        {"text": "hello"},
+        {"prompt": "a", "image_url": URL},
+        {"output_format": "mp3"},
+    ):
         with pytest.raises(UnknownModel) as told:
             read(model, input, jobs)
         assert told.value.parameter == "model"

@@ -23,6 +23,7 @@ from safelight.server.fake import Fake
 WIRES = ("aigptimage", "kie")
 every_wire = pytest.mark.parametrize("wire", WIRES)
 URL = "https://example.com/a.png"
+NONE: Mapping[str, Mapping[str, Any]] = {}
 
 
 class House:
@@ -67,16 +68,20 @@ class House:
 
 
 class OpenHouse(Protocol):
-    async def __call__(self, wire: str, *rules: ModelRule) -> House: ...
+    async def __call__(
+        self, wire: str, *rules: ModelRule, engines: Mapping[str, Mapping[str, Any]] = ...
+    ) -> House: ...
 
 
 @pytest.fixture
 async def open_house(tmp_path: Path) -> AsyncIterator[OpenHouse]:
     async with AsyncExitStack() as stack:
 
-        async def open_one(wire: str, *rules: ModelRule) -> House:
+        async def open_one(
+            wire: str, *rules: ModelRule, engines: Mapping[str, Mapping[str, Any]] = NONE
+        ) -> House:
             settings = Settings(data=tmp_path / "data", concurrency=2, grace=0, dialects=(wire,))
-            app = await App.build(settings, ModelMap.build(rules, {}))
+            app = await App.build(settings, ModelMap.build(rules, engines))
             stack.push_async_callback(app.close)
             key = await app.first_key()
             assert key is not None
@@ -113,18 +118,27 @@ async def test_an_upscaler_makes_a_picture_larger(open_house: OpenHouse) -> None
     assert "input.upscale_factor: 11.0 is not a number from 0.1 to 10" in answer["msg"]
 
 
-async def test_a_background_is_removed_or_that_is_refused(open_house: OpenHouse) -> None:
+@pytest.mark.skipif(not find({}).vision, reason="needs OpenCV, of the extra `enhance`")
+async def test_a_background_is_removed(open_house: OpenHouse) -> None:
     house = await open_house("aigptimage")
     url, _ = await house.picture("any", prompt="a lighthouse", image_size="100x80")
 
     for model in ("recraft/remove-background", "somebody/remove-background"):
-        if find({}).vision:
-            _, made = await house.picture(model, image=url)
-            assert made.mode == "RGBA"
-        else:
-            answer = await house.create(model, image=url)
-            assert answer["code"] == 422
-            assert "model: needs the extra `enhance`" in answer["msg"]
+        _, made = await house.picture(model, image=url)
+        assert made.mode == "RGBA"
+        assert made.getchannel("A").getextrema() != (255, 255)
+
+
+@every_wire
+async def test_where_no_background_can_be_removed_that_is_said(
+    open_house: OpenHouse, wire: str
+) -> None:
+    house = await open_house(wire, engines={"enhance": {"learned": False}})
+
+    answer = await house.create("recraft/remove-background", image=URL)
+
+    assert answer["code"] == 422
+    assert "model: needs the extra `enhance`" in answer["msg"]
 
 
 UNKNOWN: Mapping[str, dict[str, Any]] = {
@@ -153,7 +167,7 @@ async def test_what_nothing_here_does_is_an_unknown_model(open_house: OpenHouse,
         assert answer["status"] == (200 if wire == "kie" else 422)
 
 
-REFUSED = [
+REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("bytedance/seedance-2", {"return_last_frame": True}, "return_last_frame"),
     ("bytedance/seedance-2", {"reference_audio_urls": [URL]}, "reference_audio_urls.0"),
     ("wan/2-7-image", {"watermark": "true"}, "watermark"),

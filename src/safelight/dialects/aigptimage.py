@@ -23,6 +23,7 @@ from safelight.dialects.aigptimage_input import (
     parameter_name,
     read_body,
     read_texts,
+    refuse_foreign,
     refuse_unsaid,
     require,
     write_body,
@@ -321,6 +322,7 @@ class Jobs(Dialect):
             if said.text(name, "").strip():
                 raise Unsupported(f"{name}: {CANNOT}", parameter=name)
         asked = open_body(said, self.relative.usual)
+        refuse_foreign(asked)
         submit = read_body(asked)
         require(asked, submit)
         return msgspec.structs.replace(submit, extra={"body": body})

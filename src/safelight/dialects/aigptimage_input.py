@@ -146,7 +146,10 @@ FRAMES = (
 FACTORS = ("upscale_factor", "scale_factor", "scale")  # the first is [K], the others are guesses
 KNOWN = INPUT.names | OTHER_INPUT.names | frozenset(FRAMES) | frozenset(SOURCES)
 
-_VIDEO_FIELDS = ("duration", "n_frames", "first_frame_url")
+_VIDEO_FIELDS = (
+    *("duration", "n_frames"),
+    *(name for name, role in SOURCES.items() if role is Role.FIRST_FRAME),
+)
 
 # What is seen in a result and none of our words; at these values it asks for nothing [K].
 DEFAULTS: Mapping[str, Any] = {
@@ -412,14 +415,18 @@ def _names_id(name: str) -> bool:
 # -- what has to be there
 
 
+def refuse_foreign(asked: Asked) -> None:
+    """Raise `UnknownModel` where what is asked for is neither a picture nor a film."""
+    if asked.model.foreign:
+        text = f"{asked.name[:100]!r} makes neither pictures nor films"
+        raise UnknownModel(text, parameter="model")
+
+
 def require(asked: Asked, submit: Submit) -> None:
-    """Raise `Malformed` where `submit` lacks what its model has to have, or `UnknownModel`."""
+    """Raise `Malformed` where `submit` lacks what its model has to have."""
     name, model, _ = asked
     if not name:
         raise Malformed("model", "required", "missing")
-    if model.foreign:
-        text = f"{name[:100]!r} makes neither pictures nor films"
-        raise UnknownModel(text, parameter="model")
     said = bool(submit.prompt.strip())
     missing = next(_missing(asked, submit), None)
     # The prompt first, as all pages do.
