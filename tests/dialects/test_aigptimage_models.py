@@ -159,6 +159,8 @@ def test_what_says_nothing_at_all_is_refused(model: str) -> None:
     with pytest.raises(Malformed) as told:
         read(model, {"resolution": "720p"})
     assert told.value.path == "input.prompt"
+    with pytest.raises(Malformed):
+        read(model, {"watermark": True, "multi_shots": 1})
     for input in ({"prompt": "a"}, {"image_urls": [URL]}, {"task_id": "a"}):
         assert read(model, input).kind is Kind.VIDEO
 
@@ -291,6 +293,7 @@ def test_what_changes_a_result_is_demanded(jobs: Jobs, name: str, value: Any) ->
         ("mode", "pro"),
         ("watermark", False),
         ("watermark", "False"),
+        ("watermark", 0),
         ("num_frames", 80),
         ("num_frames", 80.0),
         ("return_last_frame", None),
@@ -302,6 +305,14 @@ def test_what_changes_none_is_kept(name: str, value: Any) -> None:
 
     assert submit.demands == {}
     assert submit.extra["body"]["input"][name] == value
+
+
+def test_a_name_is_not_repeated_that_has_no_end() -> None:
+    read("m", {"prompt": "a", "x" * 100: 1})
+    with pytest.raises(Malformed) as told:
+        read("m", {"prompt": "a", "x" * 101: [1]})
+    assert told.value.path == "input"
+    assert len(str(told.value)) < 100
 
 
 def test_demands_of_another_wire_are_refused() -> None:

@@ -47,6 +47,7 @@ from safelight.wire import (
 
 LONGEST_PROMPT = 20_000  # [A], and the widest of kie's models [K]
 LONGEST_MODEL = 200  # ours: nobody says
+LONGEST_NAME = 100  # of a field; ours, for faults repeat it
 
 # ------------------------------------------------------------------------------------------ tables
 
@@ -151,6 +152,7 @@ _VIDEO_FIELDS = (
     *(name for name, role in SOURCES.items() if role is Role.FIRST_FRAME),
 )
 
+_NO = frozenset({"false", "no", "off", "0"})  # and empty texts say nothing at all
 # What is seen in a result and none of our words; at these values it asks for nothing [K].
 DEFAULTS: Mapping[str, Any] = {
     "watermark": False,
@@ -236,13 +238,16 @@ def _values_of(asked: Reading) -> dict[str, Any]:
         except Malformed as problem:
             raise Malformed("input", "not valid JSON", problem.kind) from None
     given = Reading(raw, "input").values
+    if any(len(name) > LONGEST_NAME for name in given):
+        raise Malformed("input", f"has a name longer than {LONGEST_NAME} characters")
     # Of a list that wants filling in, a page's form sends one that is empty [K].
     return {name: value for name, value in given.items() if value not in (None, "", [], [""], {})}
 
 
 def _alike(value: Any, default: Any) -> bool:
     """Whether `value` says the default; numbers and flags come as text, too."""
-    return str(value).strip().lower() in (str(default).lower(), f"{default}.0")
+    text = str(value).strip().lower()
+    return text in _NO if default is False else text in (str(default), f"{default}.0")
 
 
 def locate_sources(asked: Asked) -> list[tuple[str, Source]]:
@@ -436,8 +441,16 @@ def require(asked: Asked, submit: Submit) -> None:
         raise Malformed("input.prompt", f"longer than {LONGEST_PROMPT} characters")
     if missing is not None:
         raise Malformed(f"input.{missing}", "required", "missing")
-    if not (said or submit.sources or submit.demands):
+    if not (said or submit.sources or _names_some(submit)):
         raise Malformed("input.prompt", "required, where there is no source", "missing")
+
+
+def _names_some(submit: Submit) -> bool:
+    """Whether something to work on is named in words of this wire alone: media, or a task."""
+    return any(
+        isinstance(value, list | dict | str) or _names_id(name)
+        for name, value in submit.demands.items()
+    )
 
 
 def _missing(asked: Asked, submit: Submit) -> Iterator[str]:
@@ -451,10 +464,7 @@ def _missing(asked: Asked, submit: Submit) -> Iterator[str]:
         # Whoever's model nobody documents works on whatever it is given; so does any on what has
         # no word of ours.
         there = given & _groups(first) if model.takes else submit.sources
-        if not there and not any(
-            isinstance(value, list | str) or _names_id(name)
-            for name, value in submit.demands.items()
-        ):
+        if not there and not _names_some(submit):
             yield first
         return
     yield from (name for name in model.needs if _groups(name).isdisjoint(given))
