@@ -549,8 +549,10 @@ def test_unknown_input_travels_on() -> None:
         "model": "b",
         "input": {"prompt": "A cat", "image_urls": [URL], "nsfw_checker": True},
     }
-    for extra in ({"body": "text"}, {"body": {"input": '{"prompt":"A cat"}'}}):
+    for extra in ({"body": "text"}, {"body": {"input": [1]}}, {"body": {"input": "{nothing"}}):
         assert written(Submit(model="b", extra=extra)) == {}
+    again = read({"model": "a", "input": '{"prompt":"A cat","cfg_scale":0.5,"style":""}'})
+    assert written(again) == {"cfg_scale": 0.5}
 
 
 @pytest.mark.parametrize(

@@ -459,7 +459,11 @@ def test_what_was_read_is_written_by_its_own_names(said: dict[str, Any]) -> None
         ("wan/2-7-image", {}, {"count": "input.n", "sources": "input.input_urls"}),
         ("seedance-2", {}, {"audio": "input.generate_audio"}),
         ("sora-2", {"n_frames": "10"}, {"duration": "input.n_frames", "quality": "input.size"}),
-        ("omnihuman-1-5", {"image_url": URL, "audio_url": URL_2}, {"sources.1": "input.audio_url"}),
+        (
+            "omnihuman-1-5",
+            {"image_url": URL, "audio_url": URL_2},
+            {"sources.1": "input.audio_url", "sources": "input.image_url"},
+        ),
         (
             "topaz/image-upscale",
             {"image_url": URL, "upscale_factor": "9"},
@@ -478,7 +482,8 @@ def test_what_was_read_is_written_by_its_own_names(said: dict[str, Any]) -> None
             "m",
             {"image_url": URL, "input_urls": [URL_2, URL], "video_url": URL_3},
             {
-                "sources": "input.input_urls.0",
+                "sources": "input.input_urls",
+                "sources.0": "input.input_urls.0",
                 "sources.1": "input.input_urls.1",
                 "sources.2": "input.video_url",
             },

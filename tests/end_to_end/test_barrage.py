@@ -112,7 +112,7 @@ JSON_CALLS: list[tuple[str, str, dict[str, Any]]] = [
         "/api/v1/jobs/createTask",
         {
             "model": slow("aigptimage", IMAGE),
-            "callBackUrl": "https://example.com/",
+            "callBackUrl": "",
             "input": {
                 "prompt": "x",
                 "aspect_ratio": "1:1",

@@ -525,27 +525,27 @@ def refuse_unsaid(submit: Submit, usual: Usual) -> None:
         raise Unsupported(
             f"The model {submit.model[:100]!r} does not do that", parameter="operations"
         )
-    for source in submit.sources:
+    roles: set[Role] = set()
+    for index, source in enumerate(submit.sources):
+        name = f"sources.{index}"
         if not source.url:
-            raise Unsupported(
-                "This wire takes sources by public address alone", parameter="sources"
-            )
-    roles = [source.role for source in submit.sources]
-    for role in _ONCE:
-        if roles.count(role) > 1:
-            raise Unsupported(f"This wire takes one {role} at most", parameter="sources")
+            raise Unsupported("This wire takes sources by public address alone", parameter=name)
+        if source.role in _ONCE and source.role in roles:
+            raise Unsupported(f"This wire takes one {source.role} at most", parameter=name)
+        roles.add(source.role)
 
 
 def beyond(submit: Submit, usual: Usual) -> dict[str, Any]:
     """What a create body said in words that only a model of this wire knows."""
     body = submit.extra.get("body")
-    input = body.get("input") if isinstance(body, dict) else None
     demanded = {
         name.removeprefix(_OWN): value
         for name, value in submit.demands.items()
         if name.startswith(_OWN)
     }
-    if not isinstance(input, dict):
+    try:
+        input = _values_of(Reading(body))
+    except Malformed:
         return demanded
     model = model_of(usual, submit.model, submit.kind)
     said = {*KNOWN, *(FACTORS if submit.operations else ())}
@@ -696,8 +696,12 @@ def parameter_name(ours: str, submit: Submit, usual: Usual) -> str:
 
 def _source_name(asked: Asked, index: str) -> str:
     paths = [path for path, _ in locate_sources(asked)]
-    number = int(index) if index.isdecimal() else 0
-    return paths[number] if number < len(paths) else asked.input.at(names_of(asked.model)[0])
+    if index.isdecimal() and int(index) < len(paths):
+        return paths[int(index)]
+    if not paths:
+        return asked.input.at(names_of(asked.model)[0])
+    field, _, last = paths[0].rpartition(".")  # of all of them, that of the first
+    return field if last.isdecimal() else paths[0]
 
 
 def _frame_name(asked: Asked, word: str) -> str | None:
