@@ -15,7 +15,8 @@ import pytest
 
 from safelight.dialects import named
 from safelight.dialects.aigptimage import DIALECTS, KIE, Jobs
-from safelight.dialects.aigptimage_input import names_media, parameter_name
+from safelight.dialects.aigptimage_bodies import parameter_name
+from safelight.dialects.aigptimage_input import names_media
 from safelight.dialects.aigptimage_models import SOURCES
 from safelight.errors import Malformed, UnknownModel, Unsupported
 from safelight.task import Kind, Operation, Role, Source, Submit

@@ -16,17 +16,19 @@ from typing import Any, NamedTuple
 import msgspec
 
 from safelight.dialects import aigptimage_files as files
-from safelight.dialects.aigptimage_input import (
+from safelight.dialects.aigptimage_bodies import (
     beyond,
+    parameter_name,
+    refuse_unsaid,
+    write_body,
+)
+from safelight.dialects.aigptimage_input import (
     kind_of,
     open_body,
-    parameter_name,
     read_body,
     read_texts,
     refuse_foreign,
-    refuse_unsaid,
     require,
-    write_body,
 )
 from safelight.dialects.aigptimage_models import Model, Usual
 from safelight.errors import (

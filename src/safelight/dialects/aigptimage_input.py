@@ -1,15 +1,14 @@
-"""The `input` of the jobs wire, both directions: what a create body asks for.
+"""The `input` of the jobs wire, as the server reads it: what a create body asks for.
 
 Nearly everything in it has several names, and which one counts depends on the model, which
-`safelight.dialects.aigptimage_models` knows. Reading takes all of them; writing takes the one that
-the model goes by. What is none of our words is demanded by its name where it names media, or
-changes what is seen, and kept else. The marks of where facts come from are those of
-`safelight.dialects.aigptimage`.
+`safelight.dialects.aigptimage_models` knows. Reading takes all of them; writing
+(`safelight.dialects.aigptimage_bodies`) takes the one that the model goes by. What is none of our
+words is demanded by its name where it names media, or changes what is seen, and kept else. The
+marks of where facts come from are those of `safelight.dialects.aigptimage`.
 """
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -18,20 +17,18 @@ import msgspec
 
 from safelight.dialects.aigptimage_models import (
     PLAIN,
-    RATIO_WORDS,
     SOURCES,
     Model,
     Usual,
     kind_said,
     model_of,
 )
-from safelight.errors import Malformed, UnknownModel, Unsupported
+from safelight.errors import Malformed, UnknownModel
 from safelight.task import Kind, Operation, Role, Source, Submit
 from safelight.wire import (
     ANYTHING,
     FLAG,
     INTEGER,
-    NAMED_SIZES,
     NUMBER,
     SEED,
     TEXT,
@@ -42,7 +39,6 @@ from safelight.wire import (
     merge_frames,
     read_frame,
     read_json,
-    refuse_demands,
 )
 
 LONGEST_PROMPT = 20_000  # [A], and the widest of kie's models [K]
@@ -197,7 +193,7 @@ def open_body(asked: Reading, usual: Usual) -> Asked:
     name = asked.text("model").strip()
     if len(name) > LONGEST_MODEL:
         raise Malformed("model", f"longer than {LONGEST_MODEL} characters")
-    values = _values_of(asked)
+    values = values_of(asked)
     model = model_of(usual, name, kind_of(name, values))
     kept = {
         name: value
@@ -229,7 +225,7 @@ def kind_of(name: str, values: Mapping[str, Any]) -> Kind:
     return kind_said(name) or (Kind.VIDEO if video else Kind.IMAGE)
 
 
-def _values_of(asked: Reading) -> dict[str, Any]:
+def values_of(asked: Reading) -> dict[str, Any]:
     """The input of a create body, without what is empty: such values ask for nothing."""
     raw = asked.value("input", ANYTHING, {})
     if isinstance(raw, str):  # in kie's newer `param`: JSON in JSON [K]
@@ -312,13 +308,13 @@ def read_texts(reading: Reading, name: str) -> Iterable[str]:
 
 
 def _read_frames(asked: Asked) -> dict[str, Any]:
-    merged = merge_frames([frame for _, frame in _frames(asked)])
+    merged = merge_frames([frame for _, frame in frames_said(asked)])
     if "width" in merged:  # pixels say it all
         return {"width": merged["width"], "height": merged["height"]}
     return merged
 
 
-def _frames(asked: Asked) -> Iterator[tuple[str, Frame]]:
+def frames_said(asked: Asked) -> Iterator[tuple[str, Frame]]:
     """What is said of the size, each with its field, in the order in which it counts."""
     input = asked.input
     leveled = input.has("resolution") or input.has("image_resolution")
@@ -357,7 +353,7 @@ def _read_operations(asked: Asked) -> tuple[Operation, ...]:
     operation = asked.model.operation
     if operation is None:
         return ()
-    factor = _factor_said(asked)
+    factor = factor_said(asked)
     if factor is None or operation.name != "super_resolution":
         return (operation,)
     number = asked.input.value(factor, _FACTOR)
@@ -367,7 +363,7 @@ def _read_operations(asked: Asked) -> tuple[Operation, ...]:
     return (Operation(name="advanced_super_resolution", options={"percent": float(number)}),)
 
 
-def _factor_said(asked: Asked) -> str | None:
+def factor_said(asked: Asked) -> str | None:
     """The field that says how many times as long the sides become, if one does."""
     return next((name for name in FACTORS if asked.input.has(name)), None)
 
@@ -485,228 +481,3 @@ def _groups(name: str) -> frozenset[str]:
 def names_of(model: Model) -> tuple[str, ...]:
     """The fields of sources that `model` takes."""
     return tuple(field.removesuffix("[]") for field in model.takes or (model.images,))
-
-
-# ----------------------------------------------------------------------------------------- writing
-
-
-def write_body(submit: Submit, usual: Usual) -> dict[str, Any]:
-    """The create body that asks for `submit`, by the names that its model goes by."""
-    model = model_of(usual, submit.model, submit.kind)
-    input = {name: value for name, value in INPUT.write(submit).items() if value != ""}
-    input |= _sources(submit, model) | _frame(submit, model) | _write_factor(submit, model)
-    if submit.format is not None:
-        input["output_format"] = model.jpeg if submit.format == "jpeg" else submit.format
-    if submit.count != 1:
-        input[model.number] = submit.count
-    if submit.duration is not None:
-        input[model.duration] = _whole(submit.duration)
-    if submit.fps is not None:
-        input[model.fps] = submit.fps
-    if submit.audio is not None:
-        input[model.audio] = submit.audio
-    if submit.quality is not None:
-        input.setdefault(model.quality, submit.quality)
-    for name in model.texts:
-        if name in input:
-            input[name] = str(input[name])
-    return {"model": submit.model, "input": input}
-
-
-_ONCE = (Role.FIRST_FRAME, Role.LAST_FRAME, Role.MASK)
-_OWN = "input."  # what every parameter of a model begins with
-
-
-def refuse_unsaid(submit: Submit, usual: Usual) -> None:
-    """Raise `Unsupported` where `submit` asks for what has no field on this wire."""
-    refuse_demands(submit, "This wire", [name for name in submit.demands if name.startswith(_OWN)])
-    model = model_of(usual, submit.model, submit.kind)
-    if submit.operations and not _is_doing(submit, model):
-        raise Unsupported(
-            f"The model {submit.model[:100]!r} does not do that", parameter="operations"
-        )
-    roles: set[Role] = set()
-    for index, source in enumerate(submit.sources):
-        name = f"sources.{index}"
-        if not source.url:
-            raise Unsupported("This wire takes sources by public address alone", parameter=name)
-        if source.role in _ONCE and source.role in roles:
-            raise Unsupported(f"This wire takes one {source.role} at most", parameter=name)
-        roles.add(source.role)
-
-
-def beyond(submit: Submit, usual: Usual) -> dict[str, Any]:
-    """What a create body said in words that only a model of this wire knows."""
-    body = submit.extra.get("body")
-    demanded = {
-        name.removeprefix(_OWN): value
-        for name, value in submit.demands.items()
-        if name.startswith(_OWN)
-    }
-    try:
-        input = _values_of(Reading(body))
-    except Malformed:
-        return demanded
-    model = model_of(usual, submit.model, submit.kind)
-    said = {*KNOWN, *(FACTORS if submit.operations else ())}
-    if submit.resolution is not None:
-        said.add(model.resolution)
-    return {name: value for name, value in input.items() if name not in said} | demanded
-
-
-def _is_doing(submit: Submit, model: Model) -> bool:
-    """Whether what `submit` wants done is what `model` does."""
-    does = model.operation
-    if does is None or len(submit.operations) != 1:
-        return False
-    return submit.operations[0] == does or (bool(model.factor) and _factor(submit) is not None)
-
-
-def _factor(submit: Submit) -> float | None:
-    """How many times as long the sides become, where `submit` asks for nothing but that."""
-    (operation,) = submit.operations
-    name = {"super_resolution": "size", "advanced_super_resolution": "percent"}.get(operation.name)
-    if name is None or not operation.options.keys() <= {name}:
-        return None
-    factor = operation.options.get(name, 2)
-    return factor if isinstance(factor, int | float) else None
-
-
-def _write_factor(submit: Submit, model: Model) -> dict[str, Any]:
-    if not model.factor or len(submit.operations) != 1:
-        return {}
-    factor = _factor(submit)
-    return {} if factor is None else {model.factor: f"{factor:g}"}
-
-
-def _sources(submit: Submit, model: Model) -> dict[str, Any]:
-    urls: dict[Role, list[str]] = {role: [] for role in Role}
-    for source in submit.sources:
-        if source.url:
-            urls[source.role].append(source.url)
-    fields: dict[Role, list[str]] = {role: [] for role in Role}
-    for field in model.takes:
-        fields[SOURCES[field.removesuffix("[]")]].append(field)
-    if not fields[Role.FIRST_FRAME]:  # it leads the pictures
-        leading = [Role.FIRST_FRAME]
-        if model.pair and urls[Role.FIRST_FRAME]:
-            leading.append(Role.LAST_FRAME)
-        urls[Role.IMAGE] = [url for role in (*leading, Role.IMAGE) for url in urls[role]]
-        for role in leading:
-            urls[role] = []
-    else:
-        urls[Role.IMAGE] = urls[Role.FIRST_FRAME][1:] + urls[Role.IMAGE]
-        del urls[Role.FIRST_FRAME][1:]
-    input: dict[str, Any] = {}
-    for role, given in urls.items():
-        input |= _spread(given, fields[role] or [_USUAL.get(role, model.images)])
-    return input
-
-
-# What most models call them.
-_USUAL: Mapping[Role, str] = {
-    Role.LAST_FRAME: "last_frame_url",
-    Role.MASK: "mask_url",
-    Role.VIDEO: "video_url",
-    Role.AUDIO: "audio_url",
-}
-
-
-def _spread(urls: list[str], fields: list[str]) -> dict[str, Any]:
-    """`urls` over `fields`: one for each that is no list, the rest for the first that is one."""
-    input: dict[str, Any] = {}
-    left = list(urls)
-    for field in fields:
-        if not left:
-            return input
-        if field.endswith("[]"):
-            return input | {field.removesuffix("[]"): left}
-        input[field] = left.pop(0)
-    if not left:
-        return input
-    # None takes so many; by the plural of the only one, where it has one, some are understood.
-    name = fields[0]
-    return {"image_urls" if name == "image" else f"{name.removesuffix('_url')}_urls": urls}
-
-
-_SIZE_WORDS = {size: word for word, size in NAMED_SIZES.items()}
-
-
-def _frame(submit: Submit, model: Model) -> dict[str, Any]:
-    if submit.width and submit.height:
-        word = _SIZE_WORDS.get((submit.width, submit.height))
-        if word and model.ratio_words == "named":
-            return {model.ratio: word}
-        shared = math.gcd(submit.width, submit.height)
-        # Few models heed pixels; the ratio keeps the rest from making a square in silence.
-        return {
-            "aspect_ratio": f"{submit.width // shared}:{submit.height // shared}",
-            "image_size": f"{submit.width}x{submit.height}",
-        }
-    input = {}
-    if submit.ratio is not None:
-        words = RATIO_WORDS[model.ratio_words]
-        input[model.ratio] = words.get(submit.ratio, submit.ratio)
-    if submit.resolution is not None:
-        input[model.resolution] = submit.resolution.replace("p", model.lines)
-    return input
-
-
-def _whole(number: float) -> float:
-    return int(number) if number == int(number) else number
-
-
-# ------------------------------------------------------------------------------------------- names
-
-
-# Our names for what `OTHER_INPUT` and `_frame` write, and which of `Model` says what it is called.
-_CALLED = {
-    "count": "number",
-    "width": "ratio",
-    "height": "ratio",
-    **{name: name for name in ("ratio", "resolution", "duration", "fps", "audio", "quality")},
-}
-
-
-def parameter_name(ours: str, submit: Submit, usual: Usual) -> str:
-    """What the body that asked for `submit` calls what we call `ours`."""
-    body = submit.extra.get("body")
-    body = body if isinstance(body, dict) else write_body(submit, usual)
-    asked = open_body(Reading(body), usual)
-    head, _, rest = ours.partition(".")
-    if head in ("kind", "model", "operations"):
-        return "model"
-    if head in ("extra", "demands"):
-        return "input"
-    if head == "sources":
-        return _source_name(asked, rest)
-    if head in Frame._fields and (said := _frame_name(asked, head)) is not None:
-        return said
-    if head in {operation.name for operation in submit.operations}:
-        factor = _factor_said(asked) if rest in ("size", "percent") else None
-        return "model" if factor is None else asked.input.at(factor)
-    named = [field for field in reversed(INPUT.fields + OTHER_INPUT.fields) if field.ours == head]
-    for _, theirs, sort in named:
-        if asked.input.value(theirs, sort, None) is not None:
-            return asked.input.at(theirs)
-    if head in _CALLED:
-        return asked.input.at(getattr(asked.model, _CALLED[head]))
-    return asked.input.at(named[0].theirs) if named else ours
-
-
-def _source_name(asked: Asked, index: str) -> str:
-    paths = [path for path, _ in locate_sources(asked)]
-    if index.isdecimal() and int(index) < len(paths):
-        return paths[int(index)]
-    if not paths:
-        return asked.input.at(names_of(asked.model)[0])
-    field, _, last = paths[0].rpartition(".")  # of all of them, that of the first
-    return field if last.isdecimal() else paths[0]
-
-
-def _frame_name(asked: Asked, word: str) -> str | None:
-    """The first field that says `width`, `height`, `ratio` or `resolution`."""
-    for name, frame in _frames(asked):
-        if getattr(frame, word) is not None:
-            return asked.input.at(name)
-    return None
