@@ -15,7 +15,13 @@ import cyclopts
 from rich.console import Console
 
 from safelight import cli, dialects
-from safelight.dialects import aigptimage, aitoearn, tencent_tasks, tensorslab
+from safelight.dialects import (
+    aigptimage,
+    aitoearn,
+    tencent_scenarios,
+    tencent_tasks,
+    tensorslab,
+)
 from safelight.task import STEPS, Status
 from safelight.wire import Dialect, States
 
@@ -35,6 +41,7 @@ STATES: dict[tuple[str, str], States] = {
     ("tencent", "DescribeImageTaskDetail"): tencent_tasks.DETAIL_STATES,
     ("tencent", "DescribeAigc...Task"): tencent_tasks.AIGC_STATES,
     ("tencent", "DescribeImageTasks"): tencent_tasks.LIST_STATES,
+    ("tencent", "DescribeAigcTask..."): tencent_scenarios.STATES,
 }
 
 

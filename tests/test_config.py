@@ -252,3 +252,37 @@ def test_values_are_tidied() -> None:
     assert settings.log_level == "info"
     assert Settings(public_url=None).public_url is None
     assert Settings(database="postgres://db/safelight").database == "postgres://db/safelight"
+
+
+def test_templates_have_a_number_each(elsewhere: Path) -> None:
+    write(
+        elsewhere,
+        """
+        [[definitions]]
+        number = 7
+        name = "large"
+        image_task.EnhanceConfig.SuperResolution = { Size = 2 }
+        """,
+    )
+    (rule,) = load().definitions
+    assert (rule.number, rule.name, rule.comment) == (7, "large", "")
+    assert rule.image_task == {"EnhanceConfig": {"SuperResolution": {"Size": 2}}}
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("number = 0\nimage_task = {}", "definitions.0.number"),
+        ("number = 1", "definitions.0.image_task"),
+        ("number = 1\nimage_task = {}\noperations = []", "definitions.0.operations"),
+        (f"number = 1\nimage_task = {{}}\nname = '{'x' * 65}'", "definitions.0.name"),
+        (
+            "number = 1\nimage_task = {}\n[[definitions]]\nnumber = 1\nimage_task = {}",
+            "1 is there twice",
+        ),
+    ],
+)
+def test_templates_that_are_none(elsewhere: Path, text: str, problem: str) -> None:
+    write(elsewhere, f"[[definitions]]\n{text}")
+    with pytest.raises(SettingsError, match=problem):
+        load()

@@ -178,8 +178,21 @@ def test_every_model_may_be_one_engines() -> None:
     assert models_of(engine).find(Submit(operations=(Operation(name="x"),))).engine is engine
 
 
-def test_a_wildcard_does_not_mean_processing_but_its_name_does() -> None:
+def test_a_bare_wildcard_does_not_mean_processing_but_some_of_its_name_does() -> None:
     processing = Submit(model="process-image", operations=(Operation(name="x"),))
 
-    assert ModelMap((rule("*"),), ENGINES).find(processing).engine is PROCESSING
-    assert ModelMap((rule("process-image", a=1),), ENGINES).find(processing) == (MAKING, {"a": 1})
+    for bare in ("*", "?*", "*-*"):
+        assert ModelMap((rule(bare),), ENGINES).find(processing).engine is PROCESSING
+    for name in ("process-image", "process-*", "*image"):
+        assert ModelMap((rule("*"), rule(name, a=1)), ENGINES).find(processing).options == {"a": 1}
+
+
+def test_what_no_engine_does_is_run_by_a_rule_of_its_name_alone() -> None:
+    submit = Submit(model="layers/split", named=True)
+
+    for rules in ((), (rule("*"),), (rule("layer-*"),)):
+        with pytest.raises(UnknownModel) as told:
+            ModelMap(rules, ENGINES).find(submit)
+        assert told.value.parameter == "model"
+    for name in ("layers/split", "layers/*"):
+        assert ModelMap((rule("*"), rule(name, a=1)), ENGINES).find(submit).options == {"a": 1}

@@ -989,6 +989,10 @@ def test_bounds_are_inclusive() -> None:
         assert "1 to 15" in told.value.message
 
 
+def test_parameters_are_called_as_we_call_them_where_a_dialect_says_nothing() -> None:
+    assert Dialect().parameter_name("create", "width", Submit()) == "width"
+
+
 def test_the_kinds_of_a_dialect_are_all_of_them() -> None:
     assert Dialect.kinds == frozenset(Kind)
 

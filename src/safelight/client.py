@@ -62,6 +62,8 @@ from safelight.task import (
     Status,
     Submit,
     Task,
+    TemplatePage,
+    Templates,
     Upload,
     Uploaded,
 )
@@ -298,6 +300,12 @@ class AsyncClient:
                 raise Unsupported(sentence, parameter="sources") from None
             sources.append(msgspec.structs.replace(source, data=None, url=kept.url))
         return msgspec.structs.replace(submit, sources=tuple(sources))
+
+    async def templates(self, asked: Templates | None = None, **words: Any) -> TemplatePage:
+        """The numbered templates of the service. Raises `Unsupported` where it has none."""
+        found = await self._carry_out(msgspec.structs.replace(asked or Templates(), **words))
+        assert isinstance(found, TemplatePage)
+        return found
 
     async def download(self, task: Task, folder: Path | str) -> Sequence[Path]:
         """Save the files of a task in `folder`, made if need be; returns their paths.
@@ -594,6 +602,10 @@ class Client:
     def models(self, asked: Models | None = None, **words: Any) -> Catalogue:
         """See `AsyncClient.models`."""
         return self._call(self._client.models, asked, **words)
+
+    def templates(self, asked: Templates | None = None, **words: Any) -> TemplatePage:
+        """See `AsyncClient.templates`."""
+        return self._call(self._client.templates, asked, **words)
 
     def download(self, task: Task, folder: Path | str) -> Sequence[Path]:
         """See `AsyncClient.download`."""

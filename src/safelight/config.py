@@ -43,6 +43,17 @@ class ModelRule(BaseModel):
     options: dict[str, Any] = Field(default_factory=dict)
 
 
+class DefinitionRule(BaseModel):
+    """A template of image processing: a number for an ImageTask of Tencent's."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    number: int = Field(ge=1, lt=2**63)
+    name: str = Field(default="", max_length=64)
+    comment: str = Field(default="", max_length=256)
+    image_task: dict[str, Any]
+
+
 class Settings(BaseSettings):
     """Everything that can be set. `docs/configuration.md` explains each."""
 
@@ -67,6 +78,7 @@ class Settings(BaseSettings):
 
     models: tuple[ModelRule, ...] = ()  # none: every model on `sketch`, processing on `enhance`
     engines: dict[str, dict[str, Any]] = Field(default_factory=dict)  # by engine, its settings
+    definitions: tuple[DefinitionRule, ...] = ()  # templates: what Tencent's `Definition` means
 
     workers: bool = True  # whether this process runs tasks
     run_engines: tuple[str, ...] = ()  # of which engines; none: of all there are
@@ -132,6 +144,15 @@ class Settings(BaseSettings):
             if not self.workers:
                 raise ValueError("workers: a server without them needs a PostgreSQL database")
         return self
+
+    @field_validator("definitions")
+    @classmethod
+    def _check_definitions(cls, value: tuple[DefinitionRule, ...]) -> tuple[DefinitionRule, ...]:
+        numbers = [rule.number for rule in value]
+        for number in numbers:
+            if numbers.count(number) > 1:
+                raise ValueError(f"{number} is there twice")
+        return value
 
     @field_validator("log_level")
     @classmethod

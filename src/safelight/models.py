@@ -74,22 +74,24 @@ class ModelMap:
     def find(self, submit: Submit) -> Place:
         """Where `submit` runs. Raises `UnknownModel`.
 
-        Image processing names no model of its own accord, so a wildcard does not mean it: only a
-        rule with its very name does.
+        Where something is done to a source, a wildcard means it only if there is some of the name
+        in it: whoever says `*` has what is made in mind.
         """
         rule = self._rule(submit)
         if rule is not None:
             return Place(self._engines[rule.engine], rule.options)
         if submit.operations:
             return Place(self._engines[_PROCESSING], {})
-        if not self._rules:
+        if not self._rules and not submit.named:
             return Place(self._engines[_MAKING], {})
         raise UnknownModel(f"model is not supported: {submit.model[:100]!r}", parameter="model")
 
     def _rule(self, submit: Submit) -> ModelRule | None:
+        doing = submit.named or bool(submit.operations)
         for rule in self._rules:
-            named = rule.name == submit.model
-            if named or (not submit.operations and fnmatchcase(submit.model, rule.name)):
+            if doing and not _tells(rule.name):
+                continue
+            if rule.name == submit.model or fnmatchcase(submit.model, rule.name):
                 return rule
         return None
 
@@ -129,6 +131,11 @@ class ModelMap:
             if not _WILD & set(rule.name) and self._rule(Submit(model=rule.name)) is rule
             for card in _cards_of(rule, self._engines[rule.engine])
         ]
+
+
+def _tells(rule: str) -> bool:
+    """Whether there is anything of a name in that of a rule, and not wildcards alone."""
+    return any(sign.isalnum() for sign in rule)
 
 
 def _cards_of(rule: ModelRule, engine: Engine) -> tuple[ModelCard, ...]:

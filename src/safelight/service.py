@@ -11,6 +11,7 @@ import hashlib
 import random
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 import msgspec
 import structlog
@@ -47,6 +48,8 @@ from safelight.task import (
     Status,
     Submit,
     Task,
+    TemplatePage,
+    Templates,
     Upload,
     bare_id,
     drop_data,
@@ -71,6 +74,26 @@ def folder_of(task_id: str) -> str:
     return f"{TASKS}{task_id}/"
 
 
+class Definitions(Protocol):
+    """The templates that the settings number, which tasks may be asked with instead of operations.
+
+    The number is a demand of that name: an engine that passes demands on gets the number itself.
+    """
+
+    def expand(self, submit: Submit) -> Submit:
+        """`submit` with the operations of its template in the place of the number.
+
+        Raises `InvalidValue` where there are no templates at all, `NotFound` where there is not
+        that one.
+        """
+
+    def page(self, asked: Templates) -> TemplatePage:
+        """The templates that are asked for."""
+
+
+DEFINITION = "Definition"  # the demand
+
+
 class Service:
     """Carries out commands."""
 
@@ -87,6 +110,7 @@ class Service:
         retention: int,
         max_source: int,
         max_text: int,
+        definitions: Definitions | None = None,
         clock: Callable[[], int] = now_millis,
     ) -> None:
         self._store = store
@@ -100,6 +124,7 @@ class Service:
         self._retention = retention
         self._max_source = max_source
         self._max_text = max_text
+        self._definitions = definitions
         self._clock = clock
 
     async def carry_out(self, who: str, dialect: str, command: Command) -> Reply:
@@ -117,6 +142,8 @@ class Service:
                 return await self.list(who, command)
             case Models():
                 return self.catalogue(command)
+            case Templates():
+                return self.templates(command)
             case Upload() | Confirm() | Locate():
                 return await self._keep_file(who, command)
             case Balance():
@@ -140,12 +167,14 @@ class Service:
 
     async def submit(self, who: str, dialect: str, submit: Submit) -> Task:
         self._check_length(submit)
+        if len(submit.sources) > _MOST_SOURCES:  # before anybody goes through them
+            raise InvalidValue(f"more than {_MOST_SOURCES} sources", parameter="sources")
         said = await _digest(dialect, submit)
         # Before anything is judged: what was accepted once is answered so again, whatever has
         # become of its model and its sources since.
         if (earlier := await self._find_repeat(who, submit, said)) is not None:
             return earlier
-        place = self._models.find(submit)
+        submit, place = self._find_place(submit)
         place.engine.check(submit, place.options)
         _check_demands(submit, place)
         await self._check_sources(who, submit)
@@ -164,6 +193,15 @@ class Service:
             updated=now,
         )
         return await self._add(task, said, place.engine.name)
+
+    def _find_place(self, submit: Submit) -> tuple[Submit, Place]:
+        """Where `submit` runs, and as what: a template's number is its operations, run here."""
+        place = self._models.find(submit)
+        here = not traits_of(place.engine).passes_on
+        if here and DEFINITION in submit.demands and self._definitions is not None:
+            submit = self._definitions.expand(submit)
+            place = self._models.find(submit)
+        return submit, place
 
     def _check_length(self, submit: Submit) -> None:
         """Raise `InvalidValue` where a task is asked with more than is kept and told of one."""
@@ -232,8 +270,6 @@ class Service:
             await self._remove_files(task.id)
 
     async def _check_sources(self, who: str, submit: Submit) -> None:
-        if len(submit.sources) > _MOST_SOURCES:
-            raise InvalidValue(f"more than {_MOST_SOURCES} sources", parameter="sources")
         named: list[tuple[str, str]] = []
         for index, source in enumerate(submit.sources):
             parameter = f"sources.{index}"
@@ -320,6 +356,11 @@ class Service:
 
     def catalogue(self, asked: Models) -> Catalogue:
         return self._models.catalogue(asked)
+
+    def templates(self, asked: Templates) -> TemplatePage:
+        if self._definitions is None:
+            return TemplatePage(templates=(), total=0)
+        return self._definitions.page(asked)
 
     def _oldest(self) -> int:
         return self._clock() - self._retention

@@ -90,6 +90,8 @@ class Submit(Record, frozen=True, kw_only=True):
     `width` and `height` (pixels) win over `ratio` (`"16:9"`, or `"auto"`: as the source) and
     `resolution` (`"2K"`, `"720p"`); `safelight.sizes` resolves them. `duration` is in seconds.
     With `operations` the task processes its source; otherwise it makes something from `prompt`.
+    `named` says that its model does something that is none of our words: only a rule that names
+    the model may run it, and no engine by default.
     `extra` holds what only one wire can say; only the dialect that read it writes it back.
     `demands` holds what one wire alone can say too, and what changes the result, by the names that
     faults tell: where no engine passes it on, the task is refused by that name.
@@ -112,6 +114,7 @@ class Submit(Record, frozen=True, kw_only=True):
     fps: int | None = None
     audio: bool | None = None
     operations: tuple[Operation, ...] = ()
+    named: bool = False
     extra: dict[str, Any] = msgspec.field(default_factory=dict)
     demands: dict[str, Any] = msgspec.field(default_factory=dict)
     idempotency_key: str | None = None
@@ -192,7 +195,34 @@ class Balance(Record, frozen=True, kw_only=True):
     """Ask how many credits are left."""
 
 
-Command = Submit | Fetch | Cancel | Delete | List | Models | Upload | Confirm | Locate | Balance
+class Templates(Record, frozen=True, kw_only=True):
+    """Ask which templates there are: operations that are kept under a number.
+
+    No `numbers` means every one. They come in the order of the settings, or `by_number`.
+    """
+
+    numbers: tuple[int, ...] = ()
+    name: str | None = None
+    preset: bool | None = None  # whether the service's own are asked for, or those that were made
+    by_number: bool = False
+    descending: bool = False
+    limit: int = 10
+    offset: int = 0
+
+
+Command = (
+    Submit
+    | Fetch
+    | Cancel
+    | Delete
+    | List
+    | Models
+    | Upload
+    | Confirm
+    | Locate
+    | Balance
+    | Templates
+)
 
 
 class FailureCode(StrEnum):
@@ -346,7 +376,24 @@ class Credits(Record, frozen=True, kw_only=True):
     left: float | None = None
 
 
-Reply = Task | Page | Deleted | Catalogue | Uploaded | Located | Credits
+class Template(Record, frozen=True, kw_only=True):
+    """Operations that are kept under a number, so that a task may be asked with that alone."""
+
+    number: int
+    name: str = ""
+    comment: str = ""
+    preset: bool = False
+    operations: tuple[Operation, ...] = ()
+
+
+class TemplatePage(Record, frozen=True, kw_only=True):
+    """Part of the list of templates; `total` are all that were asked for."""
+
+    templates: tuple[Template, ...]
+    total: int
+
+
+Reply = Task | Page | Deleted | Catalogue | Uploaded | Located | Credits | TemplatePage
 
 _ID = re.compile(r"(?:[0-9A-Za-z]+[-_])*([0-9a-fA-F]{24})")
 MOST_ID = 128  # characters of an id with its decoration

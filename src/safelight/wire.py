@@ -58,6 +58,7 @@ from safelight.task import (
     Status,
     Submit,
     Task,
+    Templates,
 )
 
 # ------------------------------------------------------------------------------ request, response
@@ -901,7 +902,7 @@ _PIXELS = re.compile(r"([0-9]{1,5})\s*[xX*×]\s*([0-9]{1,5})")
 _RATIO = re.compile(r"([0-9]{1,4}):([0-9]{1,4})")
 _LEVEL = re.compile(r"([1-9][0-9]?)[kK]|([1-9][0-9]{2,3})[pP]")
 # The named sizes of the fal and kie families, in pixels.
-_NAMED = {
+NAMED_SIZES: Mapping[str, tuple[int, int]] = {
     "square": (512, 512),
     "square_hd": (1024, 1024),
     "portrait_4_3": (768, 1024),
@@ -934,8 +935,8 @@ def read_frame(text: str, path: str) -> Frame:
         return Frame(resolution=f"{found[1]}K" if found[1] else f"{found[2]}p")
     elif word.lower() in _AS_SOURCE:
         return Frame(ratio="auto")
-    elif word.lower() in _NAMED:
-        width, height = _NAMED[word.lower()]
+    elif word.lower() in NAMED_SIZES:
+        width, height = NAMED_SIZES[word.lower()]
         return Frame(width=width, height=height)
     raise Malformed(path, f"{text[:40]!r} is no size", "value")
 
@@ -1076,7 +1077,7 @@ def refuse_demands(submit: Submit, title: str, known: Collection[str] = ()) -> N
 def deed(command: Command) -> str:
     """What `command` asks for, in the words of a sentence that says that a wire cannot."""
     name = type(command).__name__.lower()
-    return "list models" if isinstance(command, Models) else f"{name} tasks"
+    return f"list {name}" if isinstance(command, Models | Templates) else f"{name} tasks"
 
 
 def read_ids(reading: Reading, name: str) -> tuple[str, ...]:

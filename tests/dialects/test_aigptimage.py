@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safelight.dialects.aigptimage import AIGPTIMAGE, DIALECTS, FAIL_CODES, KIE, Jobs
-from safelight.dialects.aigptimage_input import HABITS, KNOWN
+from safelight.dialects.aigptimage_input import KNOWN
+from safelight.dialects.aigptimage_models import ROWS, SOURCES
 from safelight.errors import (
     BadRequest,
     Conflict,
@@ -164,17 +165,23 @@ def test_body_of_a_query_is_not_looked_at() -> None:
 def test_create_body_is_kept_whole() -> None:
     body = {
         "model": TEXT_TO_IMAGE,
-        "callBackUrl": "https://example.com/done",
+        "callBackUrl": "",
         "input": {"prompt": "A cat", "nsfw_checker": False, "image_input": []},
         "user": "me",
     }
     assert read(body).extra == {"body": body}
 
 
-@pytest.mark.parametrize("callback", [None, "", "not even a url"])
-def test_callback_is_taken_in_any_form(callback: str | None) -> None:
-    body = {"model": TEXT_TO_IMAGE, "callBackUrl": callback, "input": {"prompt": "A cat"}}
-    assert read(body).prompt == "A cat"
+@pytest.mark.parametrize("name", ["callBackUrl", "progressCallBackUrl"])
+@both
+def test_nothing_is_called_back(jobs: Jobs, name: str) -> None:
+    body = {"model": TEXT_TO_IMAGE, "input": {"prompt": "A cat"}}
+    for none in (None, "", " "):
+        assert read({**body, name: none}, jobs).prompt == "A cat"
+    for callback in ("https://example.com/done", "not even a url"):
+        with pytest.raises(Unsupported) as told:
+            read({**body, name: callback}, jobs)
+        assert told.value.parameter == name
 
 
 @pytest.mark.parametrize(
@@ -253,10 +260,18 @@ def test_input_may_be_json_in_a_string() -> None:
         ({"image_size": "portrait_4_3", "image_resolution": "4K"}, {"ratio": "3:4"}),
         ({"image_size": "landscape_21_9", "image_resolution": "4K"}, {"ratio": "21:9"}),
         ({"size": "640x480", "aspect_ratio": "1:1"}, {"width": 640, "height": 480}),
-        ({"size": "high"}, {}),
+        ({"size": "high"}, {"quality": "high"}),
+        ({"size": "high", "quality": "basic"}, {"quality": "basic"}),
+        ({"quality": "720p"}, {"resolution": "720p"}),
+        ({"output_resolution": "720"}, {"resolution": "720p"}),
+        ({"frames_per_second": "12"}, {"fps": 12}),
+        ({"generate_audio_switch": True}, {"audio": True}),
+        ({"output_format": "mov"}, {"demands": {"input.output_format": "mov"}}),
+        ({"size": "1.5K"}, {"demands": {"input.size": "1.5K"}}),
         ({"resolution": "1080P"}, {"resolution": "1080p"}),
         ({"resolution": "2k"}, {"resolution": "2K"}),
         ({"image_input": [], "image_url": "", "mask_url": None}, {}),
+        ({"image_urls": [""], "elements": {}}, {}),
     ],
 )
 def test_input_says(input: dict[str, Any], expected: dict[str, Any]) -> None:
@@ -287,7 +302,7 @@ def test_input_says(input: dict[str, Any], expected: dict[str, Any]) -> None:
         ("image_size", "0x10"),
         ("input_urls", ["data:image/png;base64,AAAA"]),
         ("image_urls", ["iVBORw0KGgo="]),
-        ("image_input", [""]),
+        ("image_input", [URL, ""]),
         ("image_url", "ftp://example.com/a.png"),
         ("image", [7]),
         ("video_url", {"url": URL}),
@@ -369,18 +384,21 @@ def test_kind_is_in_what_is_asked() -> None:
 
 
 @pytest.mark.parametrize(
-    "model",
+    ("model", "field"),
     [
-        "gpt-image-2-image-to-image",
-        "seedance-2.0-image-to-video",
-        "google/nano-banana-edit",
-        "topaz/image-upscale",
-        "recraft/remove-background",
+        ("gpt-image-2-image-to-image", "input_urls"),
+        ("seedance-2.0-image-to-video", "image_urls"),
+        ("google/nano-banana-edit", "image_urls"),
+        ("topaz/image-upscale", "image_url"),
+        ("recraft/remove-background", "image"),
+        ("somebody/photo-edit", "input_urls"),
+        ("somebody/i2v", "input_urls"),
     ],
 )
-def test_model_that_works_on_sources_needs_one(model: str) -> None:
-    with pytest.raises(Malformed, match=r"input\.input_urls: required"):
+def test_model_that_works_on_sources_needs_one(model: str, field: str) -> None:
+    with pytest.raises(Malformed) as told:
         asked(model)
+    assert told.value.path == f"input.{field}"
     assert asked(model, image_urls=[URL]).sources
 
 
@@ -520,10 +538,10 @@ def test_input_of_its_own_is_added() -> None:
 
 
 def test_unknown_input_travels_on() -> None:
-    """A task read here and asked of another server of the family loses nothing but its callback."""
+    """A task read here and asked of another server of the family loses nothing."""
     body = {
         "model": "a",
-        "callBackUrl": "https://example.com/done",
+        "callBackUrl": "",
         "input": {"prompt": "A cat", "image_input": [URL], "nsfw_checker": True},
     }
     submit = msgspec.structs.replace(read(body), model="b")
@@ -531,8 +549,10 @@ def test_unknown_input_travels_on() -> None:
         "model": "b",
         "input": {"prompt": "A cat", "image_urls": [URL], "nsfw_checker": True},
     }
-    for extra in ({"body": "text"}, {"body": {"input": '{"prompt":"A cat"}'}}):
+    for extra in ({"body": "text"}, {"body": {"input": [1]}}, {"body": {"input": "{nothing"}}):
         assert written(Submit(model="b", extra=extra)) == {}
+    again = read({"model": "a", "input": '{"prompt":"A cat","cfg_scale":0.5,"style":""}'})
+    assert written(again) == {"cfg_scale": 0.5}
 
 
 @pytest.mark.parametrize(
@@ -560,9 +580,10 @@ def test_operations_that_the_wire_lacks(jobs: Jobs, command: Any) -> None:
 
 
 def test_every_name_that_is_written_is_read() -> None:
-    names = ("images", "video", "sound", "first", "last", "ratio", "resolution", "number", "audio")
-    for _, habits in HABITS:
-        assert {habits[name] for name in names if habits.get(name)} <= KNOWN
+    words = ("ratio", "number", "duration", "fps", "audio", "quality")
+    for _, row in ROWS:
+        assert {row[word] for word in words if word in row} <= KNOWN
+        assert {field.removesuffix("[]") for field in row.get("takes", ())} <= SOURCES.keys()
 
 
 MODELS = (

@@ -7,7 +7,16 @@ import time
 import pytest
 
 from safelight.dialects.chinese import _PAIRS, in_chinese
-from safelight.errors import Fault, Malformed
+from safelight.engines import enhance, sketch
+from safelight.errors import (
+    BadRequest,
+    Fault,
+    Malformed,
+    StillRunning,
+    Unreachable,
+    Upstream,
+)
+from safelight.task import Kind, Operation, Role, Source, Submit
 from safelight.wire import Reading, read_frame, read_json, require
 
 VALUES = {"{n}": "12", "{w}": "word", "{t}": "a, b (c)"}
@@ -72,6 +81,61 @@ def test_what_the_readers_say_is_in_the_table() -> None:
         with pytest.raises((Malformed, Fault)) as problem:
             act()
         assert not in_chinese(str(problem.value)).isascii()
+
+
+SOURCE = Source(url="https://a.example/1.png")
+
+
+@pytest.mark.parametrize(
+    "submit",
+    [
+        Submit(count=99),
+        Submit(width=1),
+        Submit(format="gif"),
+        Submit(ratio="1:4000"),
+        Submit(ratio="wide"),
+        Submit(resolution="huge"),
+        Submit(kind=Kind.VIDEO, duration=99),
+        Submit(kind=Kind.VIDEO, fps=999),
+        Submit(kind=Kind.VIDEO, width=65, height=64),
+        Submit(sources=(SOURCE,) * 99),
+        Submit(sources=(Source(url="u", role=Role.VIDEO),)),
+        Submit(sources=(Source(url="u", role=Role.MASK),)),
+        Submit(operations=(Operation(name="denoise"),)),
+    ],
+)
+def test_what_is_wrong_with_a_drawing_is_in_the_table(submit: Submit) -> None:
+    with pytest.raises(Fault) as refused:
+        sketch.build({}).check(submit, {})
+    assert in_chinese(refused.value.message) != refused.value.message
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        Operation(name="dream"),
+        Operation(name="denoise", options={"type": "soft"}),
+        Operation(name="denoise", options={"type": 5}),
+        Operation(name="denoise", options={"magic": 5}),
+        Operation(name="encode", options={"quality": 0}),
+        Operation(name="encode", options={"quality": "x"}),
+        Operation(name="image_erase_logo", options={"image_area_boxes": {}}),
+        Operation(name="image_erase_logo", options={"image_area_boxes": []}),
+        Operation(name="image_erase_logo", options={"image_area_boxes": [{}]}),
+        Operation(name="image_erase_logo", options={"image_area_boxes": [{"bounding_box": [1]}]}),
+        Operation(name="image_erase_logo", options={"detect_types": ["logo"]}),
+    ],
+)
+def test_what_is_wrong_with_a_processing_is_in_the_table(operation: Operation) -> None:
+    with pytest.raises(Fault) as refused:
+        enhance.build({}).check(Submit(sources=(SOURCE,), operations=(operation,)), {})
+    assert in_chinese(refused.value.message) != refused.value.message
+
+
+@pytest.mark.parametrize("fault", [*Fault.__subclasses__(), *BadRequest.__subclasses__()])
+def test_what_a_fault_says_by_itself_is_in_the_table(fault: type[Fault]) -> None:
+    if not issubclass(fault, Upstream | Unreachable | StillRunning):  # heard by clients alone
+        assert not in_chinese(fault.default()).isascii()
 
 
 @pytest.mark.parametrize("unit", ["a", "not one of ", "0", "'", " is ", ": ", "a.", "\n"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import time
 from typing import Any
 from urllib.parse import urlencode
 
@@ -50,6 +51,7 @@ from safelight.task import (
     Status,
     Submit,
     Task,
+    Templates,
 )
 from safelight.wire import Context, Key, Request, Response, json_response
 
@@ -206,12 +208,22 @@ def test_action_and_version_are_required(request_: Request, name: str) -> None:
             "`InputInfo.Type`",
         ),
         ("ProcessImage", {"InputInfo": URL, "Definition": -1}, "InvalidParameter", "`Definition`"),
-        ("ProcessImage", {"InputInfo": URL, "StdExtInfo": "{}x"}, "UnsupportedOperation", "StdExt"),
         (
             "ProcessImage",
-            {"InputInfo": URL, "AddOnParameter": {"ImageSet": []}},
+            {
+                "InputInfo": URL,
+                "AddOnParameter": {
+                    "ImageSet": [{"Image": {"Type": "AWS-S3", "S3InputInfo": {"S3SecretKey": "x"}}}]
+                },
+            },
             "UnsupportedOperation",
-            "AddOnParameter",
+            "`AddOnParameter.ImageSet.0.Image.S3InputInfo.S3SecretKey`",
+        ),
+        (
+            "ProcessImage",
+            {"InputInfo": URL, "OutputPath": "{inputName}_{resolution}.{format}"},
+            "InvalidParameterValue",
+            "`OutputPath` is not valid: there is no placeholder {resolution}",
         ),
         (
             "ProcessImage",
@@ -295,15 +307,13 @@ def test_action_and_version_are_required(request_: Request, name: str) -> None:
         ),
         (
             "CreateAigcImageTask",
-            {"Prompt": "x", "StoreCosParam": {"CosBucketName": "b"}},
-            "UnsupportedOperation",
-            "`StoreCosParam`",
-        ),
-        (
-            "CreateAigcVideoTask",
-            {"Prompt": "x", "SubjectInfos": [{"Id": "1"}]},
-            "UnsupportedOperation",
-            "`SubjectInfos`",
+            {
+                "Prompt": "x",
+                "ExtraParameters": {"AspectRatio": "16:9"},
+                "AdditionalParameters": '{"size": "4:3"}',
+            },
+            "InvalidParameterValue",
+            "`AdditionalParameters.size` is not valid: says another ratio than ExtraParameters.Asp",
         ),
         (
             "CreateAigcVideoTask",
@@ -326,6 +336,43 @@ def test_action_and_version_are_required(request_: Request, name: str) -> None:
             "InvalidParameterValue",
             "`StartTime`",
         ),
+        ("DescribeTasks", {"Status": "FINISH", "Limit": "many"}, "InvalidParameter", "`Limit`"),
+        ("DescribeTaskDetail", {"TaskId": ""}, "MissingParameter", "`TaskId`"),
+        ("DescribeAigcTaskList", {"PageNum": 0}, "InvalidParameterValue", "`PageNum`"),
+        ("DescribeAigcTaskList", {"PageSize": 101}, "InvalidParameterValue", "`PageSize`"),
+        (
+            "DescribeAigcTaskList",
+            {"QueryTaskFilter": {"Ratio": "16:9"}},
+            "UnsupportedOperation",
+            "`QueryTaskFilter.Ratio`",
+        ),
+        (
+            "DescribeAigcTaskList",
+            {"QueryTaskFilter": {"TaskId": ID, "TaskStatus": "FAILED"}},
+            "UnsupportedOperation",
+            "`QueryTaskFilter.TaskId`",
+        ),
+        (
+            "DescribeAigcTaskList",
+            {"QueryTaskFilter": {"TaskType": "VideoRedraw"}},
+            "InvalidParameterValue",
+            "`QueryTaskFilter.TaskType` is not valid: not one of AigcImage, AigcVideo",
+        ),
+        (
+            "DescribeProcessImageTemplates",
+            {"Definitions": list(range(101))},
+            "InvalidParameterValue",
+            "`Definitions`",
+        ),
+        ("DescribeProcessImageTemplates", {"Definitions": [-1]}, "InvalidParameter", "itions.0`"),
+        ("DescribeProcessImageTemplates", {"Limit": 0}, "InvalidParameterValue.Limit", "`Limit`"),
+        (
+            "DescribeProcessImageTemplates",
+            {"OrderBy": "Name"},
+            "InvalidParameterValue",
+            "`OrderBy`",
+        ),
+        ("DescribeProcessImageTemplates", {"Type": "Ours"}, "InvalidParameterValue", "`Type`"),
         (
             "ManageTask",
             {"OperationType": "Pause", "TaskId": ID},
@@ -376,7 +423,7 @@ def test_a_flag_is_text_in_a_form(word: str) -> None:
     headers = (("content-type", f"{FORM}; charset=utf-8"),)
     submit = read(Request(method="POST", path="/", headers=headers, body=body.encode()))
     assert (submit.prompt, submit.duration) == ("a b", 5)
-    assert submit.extra == {"EnhancePrompt": True}
+    assert submit.demands == {"EnhancePrompt": True}
 
 
 def test_a_part_of_json_is_read_as_json() -> None:
@@ -443,47 +490,136 @@ def test_options_have_one_spelling_each(step: parameters.Step) -> None:
     assert wire_name == f"ImageTask.{step.path}"
 
 
+def film_of(*roles: Role, **words: Any) -> Submit:
+    sources = tuple(Source(role=role, url=f"https://a.example/{role}") for role in roles)
+    return Submit(kind=Kind.VIDEO, sources=sources, **words)
+
+
+SIZED = {"AdditionalParameters": {"size": "16:9"}}
+
+
 @pytest.mark.parametrize(
-    ("ours", "theirs"),
+    ("op", "ours", "submit", "theirs"),
     [
-        ("denoise.type", "ImageTask.EnhanceConfig.Denoise.Type"),
-        ("encode", "ImageTask.EncodeConfig"),
+        ("ProcessImage", "denoise.type", Submit(), "ImageTask.EnhanceConfig.Denoise.Type"),
+        ("ProcessImage", "denoise.magic", Submit(), "ImageTask.EnhanceConfig.Denoise.magic"),
+        ("ProcessImage", "encode", Submit(), "ImageTask.EncodeConfig"),
         (
+            "ProcessImage",
             "image_erase_logo.image_area_boxes.0.bounding_box",
+            Submit(),
             "ImageTask.EraseConfig.ImageEraseLogo.ImageAreaBoxes.0.BoundingBox",
         ),
-        ("ai_compose.layers.0.input_info.vod_input_info.sub_app_id.x", None),
-        ("advanced_super_resolution.long_side", None),
-        ("sources.0", "InputInfo.0"),
-        ("denoise.magic", "ImageTask.EnhanceConfig.Denoise.magic"),
-        ("OutputPath", "OutputPath"),
+        (
+            "ProcessImage",
+            "ai_compose.layers.0.input_info.vod_input_info.sub_app_id.x",
+            Submit(),
+            "ImageTask.AiComposeConfig.Layers.0.InputInfo.VODInputInfo.SubAppId.x",
+        ),
+        ("ProcessImage", "sources.0", Submit(), "InputInfo.UrlInputInfo.Url"),
+        ("ProcessImage", "sources", Submit(), "InputInfo"),
+        ("ProcessImage", "operations", Submit(), "ImageTask"),
+        ("ProcessImage", "OutputPath", Submit(), "OutputPath"),
+        (
+            "ProcessImage",
+            "extra",
+            Submit(extra={"InputInfo": {}, "OutputDir": "x" * 9}),
+            "OutputDir",
+        ),
+        ("ProcessImage", "extra", Submit(), "extra"),
+        ("CreateAigcImageTask", "resolution", Submit(), "ExtraParameters.Resolution"),
+        ("CreateAigcImageTask", "ratio", Submit(ratio="16:9", extra=SIZED), "AdditionalParameters"),
+        (
+            "CreateAigcImageTask",
+            "ratio",
+            Submit(ratio="4:3", extra=SIZED),
+            "ExtraParameters.AspectRatio",
+        ),
+        ("CreateAigcImageTask", "width", Submit(), "AdditionalParameters"),
+        ("CreateAigcImageTask", "sources", Submit(), "ImageInfos"),
+        ("CreateAigcImageTask", "demands", Submit(demands={"SceneType": "x"}), "SceneType"),
+        ("CreateAigcVideoTask", "duration", Submit(), "Duration"),
+        ("CreateAigcVideoTask", "model", Submit(), "ModelName"),
+        ("CreateAigcVideoTask", "sources.0", film_of(Role.FIRST_FRAME, Role.IMAGE), "ImageUrl"),
+        ("CreateAigcVideoTask", "sources.0", film_of(Role.LAST_FRAME), "LastImageUrl"),
+        (
+            "CreateAigcVideoTask",
+            "sources.2",
+            film_of(Role.FIRST_FRAME, Role.IMAGE, Role.IMAGE, Role.VIDEO),
+            "ImageInfos.1.ImageUrl",
+        ),
+        (
+            "CreateAigcVideoTask",
+            "sources.1",
+            film_of(Role.IMAGE, Role.VIDEO, Role.AUDIO),
+            "VideoInfos.0.VideoUrl",
+        ),
+        ("CreateAigcVideoTask", "sources", film_of(Role.IMAGE, Role.AUDIO), "AudioInfos"),
+        ("CreateAigcVideoTask", "sources.9", film_of(Role.LAST_FRAME), "LastImageUrl"),
+        ("CreateAigcVideoTask", "sources.x", film_of(Role.LAST_FRAME), "LastImageUrl"),
     ],
 )
-def test_parameters_are_named_as_the_wire_names_them(ours: str, theirs: str | None) -> None:
-    fault = InvalidValue(f"{ours}: no", parameter=ours)
-    _, message = told(post("ProcessImage", {}), "ProcessImage", fault)
-    named_ = re.findall("`(.*)`", message)[0]
-    if theirs is None:
-        assert named_.startswith("ImageTask.")
-        assert not re.search("_[a-z]", named_)
-    else:
-        assert named_ == theirs
+def test_parameters_are_named_as_the_wire_names_them(
+    op: str, ours: str, submit: Submit, theirs: str
+) -> None:
+    assert TENCENT.parameter_name(op, ours, submit) == theirs
 
 
 @pytest.mark.parametrize(
     ("op", "ours", "theirs"),
     [
-        ("CreateAigcImageTask", "resolution", "ExtraParameters.Resolution"),
-        ("CreateAigcImageTask", "width", "AdditionalParameters"),
-        ("CreateAigcVideoTask", "duration", "Duration"),
-        ("CreateAigcVideoTask", "model", "ModelName"),
         ("DescribeImageTasks", "limit", "Limit"),
+        ("DescribeTasks", "before", "ScrollToken"),
+        ("DescribeAigcTaskList", "limit", "PageSize"),
         (None, "thing", "thing"),
     ],
 )
-def test_other_actions_name_theirs(op: str | None, ours: str, theirs: str) -> None:
+def test_the_parameters_of_lists_are_named_so_too(op: str | None, ours: str, theirs: str) -> None:
     _, message = told(post("X", {}), op, Unsupported(f"{ours}: no", parameter=ours))
-    assert f"`{theirs}`" in message
+    assert message == f"The parameter `{theirs}` asks for what cannot be done here: no"
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [5, {}, {"size": 5}, {"size": "huge"}, {"size": "4:3"}, {"size": "64x48"}],
+)
+def test_what_another_wire_keeps_is_no_size_of_ours(kept: Any) -> None:
+    submit = Submit(prompt="x", ratio="16:9", extra={"AdditionalParameters": kept})
+    body = TENCENT.write_request(submit).json()
+    assert body["ExtraParameters"] == {"AspectRatio": "16:9"}
+    assert "AdditionalParameters" not in body
+
+
+def test_many_sources_of_which_much_is_demanded_are_written_in_no_time() -> None:
+    many = [{"ImageUrl": "u", "ReferenceType": "style"}] * 10_000
+    submit = read(post("CreateAigcVideoTask", {"ImageInfos": many}))
+    began = time.process_time()
+    assert TENCENT.write_request(submit).json()["ImageInfos"] == many
+    assert TENCENT.parameter_name("CreateAigcVideoTask", "demands", submit)
+    assert time.process_time() - began < 1
+
+
+def test_a_size_and_a_shape_that_say_the_same_are_no_contradiction() -> None:
+    body = {
+        "Prompt": "x",
+        "ExtraParameters": {"AspectRatio": "16:9"},
+        "AdditionalParameters": '{"size": "16:9"}',
+    }
+    assert read(post("CreateAigcImageTask", body)).ratio == "16:9"
+
+
+def test_a_fault_of_a_chinese_caller_has_no_english_in_it() -> None:
+    request = post("ProcessImage", {"InputInfo": URL}, ("x-tc-language", "zh-CN"))
+    for problem in (
+        "AddOnParameter.ExtPrompt: this server cannot do that",
+        "ImageTask.EnhanceConfig.Denoise.Type: 'soft' is none of weak, strong",
+        "InputInfo.UrlInputInfo.Url: not an http or https address",
+    ):
+        name = problem.partition(":")[0]
+        for kind in (Unsupported, InvalidValue):
+            _, message = told(request, "ProcessImage", kind(problem, parameter=name))
+            rest = message.replace(name, "").replace("soft", "").replace("weak, strong", "")
+            assert not re.search("[A-Za-z]{3}", rest.replace("http", ""))
 
 
 IMAGE_TASK = {
@@ -535,7 +671,7 @@ def test_a_task_of_another_wire_may_ask_for_what_this_one_has_no_words_for() -> 
     answer = TENCENT.write_reply("DescribeImageTaskDetail", task_, context).json()["Response"]
     assert answer["ImageTask"] == {}
     assert "InputInfo" not in answer
-    assert answer["ImageProcessTaskResultSet"][0]["Output"]["Path"] == f"/{ID}.png"
+    assert answer["ImageProcessTaskResultSet"][0]["Output"]["Path"] == "/1"
 
 
 # -------------------------------------------------------------------------------- client, requests
@@ -581,6 +717,21 @@ def changed(submit: Submit, **changes: Any) -> Submit:
             Submit(kind=Kind.VIDEO, sources=(Source(url="u", role=Role.FIRST_FRAME),) * 2),
             "sources",
         ),
+        # What another wire demands, or another action; what is told in words of ours; and what
+        # belongs to a source that is not there.
+        (Submit(prompt="x", demands={"return_last_frame": True}), "return_last_frame"),
+        (Submit(prompt="x", demands={"Definition": 7}), "Definition"),
+        (Submit(prompt="x", demands={"Prompt": "y"}), "Prompt"),
+        (Submit(prompt="x", demands={"ExtraParameters": {}}), "ExtraParameters"),
+        (Submit(prompt="x", demands={"ExtraParameters.LogoAdd.0": 1}), "ExtraParameters.LogoAdd.0"),
+        (Submit(prompt="x", demands={"ImageInfos.ReferenceType": "a"}), "ImageInfos.ReferenceType"),
+        (Submit(prompt="x", demands={"ImageInfos.0.ImageUrl": "a"}), "ImageInfos.0.ImageUrl"),
+        (
+            Submit(sources=(Source(url="u"),), demands={"ImageInfos.1.ReferenceType": "style"}),
+            "ImageInfos.1.ReferenceType",
+        ),
+        (changed(PROCESS, demands={"SceneType": "x"}), "SceneType"),
+        (changed(PROCESS, demands={"AdditionalParameters.x": 1}), "AdditionalParameters.x"),
     ],
 )
 def test_what_the_wire_cannot_say(command: Any, parameter: str | None) -> None:
@@ -848,6 +999,22 @@ NAMES = [
     "AdditionalParameters",
     "StartTime",
     "Limit",
+    "TaskStatus",
+    "TaskType",
+    "Tasks",
+    "Urls",
+    "WorkflowTask",
+    "MediaProcessResultSet",
+    "TranscodeTask",
+    "ProcessImageTemplateSet",
+    "ProcessImageConfig",
+    "Definition",
+    "Definitions",
+    "QueryTaskFilter",
+    "PageNum",
+    "SubjectInfos",
+    "StoreCosParam",
+    "AddOnParameter",
 ]
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
@@ -868,6 +1035,7 @@ COMMANDS = [
     Fetch(id="1", kind=Kind.VIDEO),
     Cancel(id=ID),
     List(),
+    Templates(),
 ]
 
 
@@ -894,14 +1062,78 @@ def test_no_query_and_no_form_breaks_the_server(text: str, action: str) -> None:
                 ask(request)
 
 
-def test_files_of_a_task_from_words_made_elsewhere_lie_under_its_id() -> None:
-    artifacts = tuple(Artifact(url=f"https://x.example/{n}", media_type="image/webp") for n in "ab")
-    task = Task(
-        id=ID, status=Status.SUCCEEDED, dialect="tensorslab", artifacts=artifacts, created=0
+@pytest.mark.parametrize(
+    ("extra", "paths"),
+    [
+        # Where nothing was asked, and where only a folder was, the files are found at their links.
+        ({}, ["/files/a-%C3%BC.webp", "/files/b"]),
+        ({"OutputDir": "/out/"}, ["/files/a-%C3%BC.webp", "/files/b"]),
+        ({"OutputPath": ""}, ["/files/a-%C3%BC.webp", "/files/b"]),
+        ({"OutputPath": "x.{format}"}, ["/in/x.webp", "/in/x_1.png"]),
+        ({"OutputPath": "/x/{number}.{format}", "OutputDir": "/y"}, ["/x/0.webp", "/x/1.png"]),
+        (
+            {"OutputPath": "{inputName}_{inputFormat}_{definition}.{format}", "OutputDir": "y"},
+            ["/y/{format}_tiff_0.webp", "/y/{format}_tiff_0_1.png"],
+        ),
+        (
+            {"OutputPath": "{definition}{.{format}", "Definition": 7},
+            ["/in/7{.webp", "/in/7{_1.png"],
+        ),
+    ],
+)
+def test_a_path_leads_to_the_result_unless_another_was_asked(
+    extra: dict[str, Any], paths: list[str]
+) -> None:
+    task_ = Task(
+        id=ID,
+        status=Status.SUCCEEDED,
+        dialect="tencent",
+        submit=Submit(
+            sources=(Source(url="https://a.example/in/%7Bformat%7D.tiff?x"),), extra=extra
+        ),
+        artifacts=(
+            Artifact(url="https://b.example/files/a-%C3%BC.webp?s=1#x", media_type="image/webp"),
+            Artifact(url="https://b.example/files/b", media_type="image/png"),
+        ),
     )
-    context = Context(request=Request(method="POST", path="/"), request_id="r")
+    context = Context(request=post("DescribeImageTaskDetail", {}), request_id="r")
+    answer = TENCENT.write_reply("DescribeImageTaskDetail", task_, context).json()["Response"]
+    assert [one["Output"]["Path"] for one in answer["ImageProcessTaskResultSet"]] == paths
 
-    answer = named("tencent").write_reply("DescribeImageTaskDetail", task, context).json()
 
-    results = answer["Response"]["ImageProcessTaskResultSet"]
-    assert [one["Output"]["Path"] for one in results] == [f"/{ID}.webp", f"/{ID}_1.webp"]
+def test_only_what_was_sent_is_told_back() -> None:
+    sent = read(post("ProcessImage", {"InputInfo": URL}))
+    task_ = Task(id=ID, status=Status.QUEUED, dialect="tencent", submit=sent)
+    context = Context(request=post("DescribeImageTaskDetail", {}), request_id="r")
+    answer = TENCENT.write_reply("DescribeImageTaskDetail", task_, context).json()["Response"]
+    assert answer["InputInfo"] == URL
+    assert not {"ImageTask", "Definition"} & set(answer)
+
+
+def test_a_path_does_not_grow_without_end() -> None:
+    path = "{inputName}" * 180 + ".{format}"
+    long = {**URL, "UrlInputInfo": {"Url": f"https://a.example/{'x' * 100_000}.png"}}
+    sent = read(post("ProcessImage", {"InputInfo": long, "OutputPath": path}))
+    artifacts = tuple(Artifact(url=f"https://b.example/{n}") for n in range(32))
+    task_ = Task(
+        id=ID, status=Status.SUCCEEDED, dialect="tencent", submit=sent, artifacts=artifacts
+    )
+    context = Context(request=post("DescribeImageTaskDetail", {}), request_id="r")
+    answer = TENCENT.write_reply("DescribeImageTaskDetail", task_, context)
+    assert len(answer.body) < 2_000_000
+    over = {"InputInfo": URL, "OutputPath": "{inputName}" * 200 + ".{format}"}
+    assert refusal(post("ProcessImage", over)).parameter == "OutputPath"
+
+
+def test_a_path_of_another_wire_s_task_is_no_business_of_its_source() -> None:
+    source = Source(url="https://b.example/files/source.png", blob="tasks/1/source-0")
+    task_ = Task(
+        id=ID,
+        status=Status.SUCCEEDED,
+        dialect="tensorslab",
+        submit=Submit(sources=(source,), extra={"OutputPath": "x.{format}"}),
+        artifacts=(Artifact(url="https://b.example/files/result.png"),),
+    )
+    context = Context(request=post("DescribeImageTaskDetail", {}), request_id="r")
+    answer = TENCENT.write_reply("DescribeImageTaskDetail", task_, context).json()["Response"]
+    assert answer["ImageProcessTaskResultSet"][0]["Output"]["Path"] == "/files/result.png"

@@ -611,7 +611,7 @@ def test_the_sdk_sends_booleans_and_multipart(hall: Hall) -> None:
     with closing(CommonClient("mps", "2019-06-12", credential, "", profile(hall))) as client:
         client.call("CreateAigcImageTask", form, options={"IsMultipart": True, "BinaryParams": []})
     first, second = hall.commands
-    assert (first.prompt, first.count, first.extra) == ("a cat", 2, {"EnhancePrompt": True})
+    assert (first.prompt, first.count, first.demands) == ("a cat", 2, {"EnhancePrompt": True})
     assert (second.prompt, second.ratio) == ("a cat", "16:9")
 
 

@@ -73,6 +73,12 @@ engine = "sketch"
 [[models]]
 name = "*"
 engine = "sketch"
+
+[[definitions]]
+number = 30001
+name = "large"
+image_task.EncodeConfig.Format = "JPEG"
+image_task.EnhanceConfig.SuperResolution.Size = 2
 """
 
 

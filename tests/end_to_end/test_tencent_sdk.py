@@ -8,6 +8,7 @@ and the client that knows no models.
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -113,7 +114,7 @@ def test_every_way_to_sign_and_send(server: Running, sign: str, method: str, who
             "CreateAigcImageTask",
             ModelName="slow",
             Prompt="ein Boot – 红船 & a+b=c/%~*'\"",
-            EnhancePrompt=True,
+            EnhancePrompt=False,
             OutputImageCount=2,
             ImageInfos=[{"ImageUrl": make_image(client(server))}],
             ExtraParameters={"AspectRatio": "16:9", "Resolution": "1K"},
@@ -150,6 +151,7 @@ def test_a_picture_is_processed_and_listed(
             "ProcessImage",
             InputInfo={"Type": "URL", "UrlInputInfo": {"Url": source}},
             OutputDir="/output/",
+            OutputPath="{inputName}_{number}.{format}",
             ImageTask={
                 "EncodeConfig": {"Format": "JPEG", "Quality": 80},
                 "EnhanceConfig": {"SuperResolution": {"Switch": "ON", "Type": "lq", "Size": 2}},
@@ -165,6 +167,7 @@ def test_a_picture_is_processed_and_listed(
     (result,) = answer.ImageProcessTaskResultSet
     assert (result.Status, result.Progress) == ("SUCCESS", 100)
     assert result.Output.Path.startswith("/output/")
+    assert result.Output.Path.endswith("_0.jpeg")
     assert answer.ImageTask.EncodeConfig.Format == "JPEG"
     assert answer.InputInfo.UrlInputInfo.Url == source
     body = sdk.call("DescribeImageTaskDetail", {"TaskId": task.TaskId})
@@ -184,6 +187,94 @@ def test_a_picture_is_processed_and_listed(
     assert [one.TaskId for one in (*first.TaskSet, *rest.TaskSet)] == [
         one.TaskId for one in listed.TaskSet
     ]
+
+
+def test_a_template_is_listed_and_its_result_is_at_the_path(
+    server: Running, http: httpx.Client, tmp_path: Path
+) -> None:
+    sdk = client(server, key=server.make_key("numbers"))
+    listed = sdk.DescribeProcessImageTemplates(
+        asked("DescribeProcessImageTemplates", Definitions=[30001], Type="Custom", Limit=5)
+    )
+    (template,) = listed.ProcessImageTemplateSet
+    assert (listed.TotalCount, template.Definition, template.Name) == (1, 30001, "large")
+    assert template.ProcessImageConfig.EnhanceConfig.SuperResolution.Size == 2
+
+    task = sdk.ProcessImage(
+        asked(
+            "ProcessImage",
+            InputInfo={"Type": "URL", "UrlInputInfo": {"Url": make_image(sdk)}},
+            OutputStorage={"Type": "COS", "CosOutputStorage": {"Bucket": "b-1", "Region": "r"}},
+            Definition=template.Definition,
+        )
+    )
+    answer = wait_for_detail(sdk, task.TaskId)
+
+    assert (answer.Definition, answer.ErrCode) == (30001, 0)
+    output = answer.ImageProcessTaskResultSet[0].Output
+    assert output.OutputStorage.CosOutputStorage.Bucket == "b-1"
+    file = tmp_path / "out.jpg"
+    # All that this SDK's callers have of the file.
+    file.write_bytes(http.get(f"{server.url}{output.Path}").content)
+    assert picture(file) == ("JPEG", (192, 128))
+
+
+@pytest.mark.parametrize(
+    ("action", "said", "code", "name"),
+    [
+        ("ProcessImage", {"Definition": 9}, "ResourceNotFound.TemplateNotExist", "9"),
+        ("CreateAigcImageTask", {"EnhancePrompt": True}, "UnsupportedOperation", "EnhancePrompt"),
+        (
+            "CreateAigcVideoTask",
+            {"ExtraParameters": {"LogoAdd": 1}},
+            "UnsupportedOperation",
+            "ExtraParameters.LogoAdd",
+        ),
+    ],
+)
+def test_what_cannot_be_done_is_told_by_its_name(
+    server: Running, action: str, said: dict[str, Any], code: str, name: str
+) -> None:
+    source = {"Type": "URL", "UrlInputInfo": {"Url": "https://example.com/1.png"}}
+    beside = {"InputInfo": source} if action == "ProcessImage" else {"Prompt": "a red boat"}
+    with pytest.raises(TencentCloudSDKException) as refused:
+        getattr(client(server), action)(asked(action, **beside, **said))
+    assert refused.value.get_code() == code
+    assert name in refused.value.get_message()
+
+
+def test_the_other_queries_know_the_same_task(
+    server: Running, http: httpx.Client, tmp_path: Path
+) -> None:
+    sdk = client(server, key=server.make_key("queries"))
+    small = {"ModelName": "Hunyuan", **SMALL}
+    task = sdk.CreateAigcImageTask(asked("CreateAigcImageTask", **small))
+    wait_for_image(sdk, task.TaskId)
+
+    status = sdk.DescribeAigcTaskStatus(asked("DescribeAigcTaskStatus", TaskId=task.TaskId))
+    detail = sdk.DescribeTaskDetail(asked("DescribeTaskDetail", TaskId=task.TaskId))
+    tasks = sdk.DescribeTasks(asked("DescribeTasks", Status="FINISH", SubTaskHasFailed=False))
+    page = sdk.DescribeAigcTaskList(
+        asked(
+            "DescribeAigcTaskList", PageNum=1, PageSize=5, QueryTaskFilter={"TaskType": "AigcImage"}
+        )
+    )
+
+    assert (status.TaskId, status.TaskStatus) == (task.TaskId, "FINISHED")
+    assert status.CreateTime <= status.ScheduledTime <= status.FinishedTime
+    time.strptime(status.FinishedTime, "%Y-%m-%d %H:%M:%S")
+    assert json.loads(status.RequestBody)["Prompt"] == SMALL["Prompt"]
+    assert (detail.TaskType, detail.Status) == ("WorkflowTask", "FINISH")
+    assert detail.WorkflowTask.TaskId == task.TaskId
+    output = detail.WorkflowTask.MediaProcessResultSet[0].TranscodeTask.Output
+    assert (output.Width, output.Height, output.Container) == (96, 64, "png")
+    for number, url in enumerate((f"{server.url}{output.Path}", status.OutputUrl)):
+        file = tmp_path / f"{number}.png"
+        file.write_bytes(http.get(url).content)
+        assert picture(file) == ("PNG", (96, 64))
+    assert (tasks.TotalCount, tasks.TaskSet[0].TaskId) == (1, task.TaskId)
+    assert (page.Total, page.PageNum, page.PageSize) == (1, 1, 5)
+    assert (page.Tasks[0].Urls, page.Tasks[0].Resolution) == ([status.OutputUrl], "96x64")
 
 
 def test_a_film_is_made(server: Running, http: httpx.Client, tmp_path: Path) -> None:

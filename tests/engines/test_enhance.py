@@ -19,7 +19,7 @@ from PIL import Image, ImageCms, ImageDraw
 
 from safelight.engines import Failed, File, Given, Job, Progress, build, found
 from safelight.engines._retouch.options import Choice
-from safelight.engines._retouch.steps import OPERATIONS, plan
+from safelight.engines._retouch.steps import OPERATIONS, plan, ruled
 from safelight.engines._retouch.weights import Weights, find
 from safelight.engines.enhance import Enhance, process
 from safelight.errors import (
@@ -403,6 +403,18 @@ def test_a_rule_may_name_the_operations(tmp_path: Path) -> None:
     assert (file.width, file.height) == (768, 512)
     own = Operation(name="super_resolution", options={"size": 2})
     assert result(a_job(tmp_path, tmp_path / "source.png", own, options=rule)).width == 384
+
+
+def test_a_rule_says_what_a_task_leaves_out() -> None:
+    rule = {"operations": [{"name": "super_resolution", "type": "hq", "size": 4}]}
+
+    def planned(**options: Any) -> dict[str, Any]:
+        asked = submit(("super_resolution", options))
+        return plan(asked, ruled(rule))[0].options
+
+    assert planned() == {"type": "hq", "size": 4}
+    assert planned(type="lq") == {"type": "lq", "size": 4}
+    assert planned(size=3) == {"type": "lq", "size": 3}  # the sizes of two are none
 
 
 @pytest.mark.parametrize(

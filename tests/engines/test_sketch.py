@@ -519,8 +519,8 @@ async def test_pixels_are_limited_by_the_job(sketch: Sketch, tmp_path: Path, pho
         (film(width=161), "width", InvalidValue),
         (film(width=3840, height=2160, duration=60, fps=60), "duration", InvalidValue),
         (Submit(operations=(Operation(name="upscale"),)), "operations", Unsupported),
-        (Submit(sources=(Source(role=Role.VIDEO, url="x"),)), "sources", Unsupported),
-        (Submit(sources=(Source(role=Role.MASK, url="x"),)), "sources", Unsupported),
+        (Submit(sources=(Source(role=Role.VIDEO, url="x"),)), "sources.0", Unsupported),
+        (Submit(sources=(Source(role=Role.MASK, url="x"),)), "sources.0", Unsupported),
         (Submit(sources=(Source(url="x"),) * 5), "sources", InvalidValue),
         (
             Submit(sources=(Source(role=Role.FIRST_FRAME, url="x"),) * 2),

@@ -71,7 +71,7 @@ async def test_tensorslab(drawing: Serving, path: str, form: dict[str, str], sai
         ({"groupId": "g"}, 12801, "groupId: this server"),
         ({"mode": "image2video"}, 12310, "mode: image2video takes one picture"),
         ({"mode": "multi-ref", "images": [PICTURE]}, 12310, "mode: this server"),
-        ({"videos": ["https://127.0.0.1/a.mp4"]}, 12310, "videos: sketch takes pictures only"),
+        ({"videos": ["https://127.0.0.1/a.mp4"]}, 12310, "videos.0: sketch takes pictures only"),
         ({"images": [PICTURE, BROKEN]}, 10002, "images.1: not a picture"),
         ({"image": PICTURE, "image_tail": BROKEN}, 10002, "image_tail: not a picture"),
         ({"size": "8x8"}, 10002, "size: 8 is not from"),

@@ -16,17 +16,21 @@ from typing import Any, NamedTuple
 import msgspec
 
 from safelight.dialects import aigptimage_files as files
-from safelight.dialects.aigptimage_input import (
-    Habits,
-    Usual,
+from safelight.dialects.aigptimage_bodies import (
     beyond,
-    kind_of,
-    read_body,
-    read_texts,
+    parameter_name,
     refuse_unsaid,
-    require,
     write_body,
 )
+from safelight.dialects.aigptimage_input import (
+    kind_of,
+    open_body,
+    read_body,
+    read_texts,
+    refuse_foreign,
+    require,
+)
+from safelight.dialects.aigptimage_models import Model, Usual
 from safelight.errors import (
     BadRequest,
     Conflict,
@@ -62,6 +66,7 @@ from safelight.task import (
 )
 from safelight.wire import (
     ANYTHING,
+    CANNOT,
     INTEGER,
     NUMBER,
     TEXT,
@@ -88,6 +93,7 @@ from safelight.wire import (
 )
 
 OK = 200
+CALLBACKS = ("callBackUrl", "progressCallBackUrl")  # [K]
 DEEPEST = 64  # ours: the body is kept whole, in records that are nested themselves
 
 # ------------------------------------------------------------------------------------------ answer
@@ -232,7 +238,7 @@ AIGPTIMAGE = Relative(
         (Status.CANCELED, "fail"),
     ),
     faults=_FAULTS,
-    usual=Usual(images=Habits(images="input_urls"), videos=Habits()),
+    usual=Usual(images=Model(images="input_urls[]"), videos=Model()),
     coded=False,
     idempotency_headers=("x-request-id", "idempotency-key"),
     polls_per_second=1.0,  # 60 a minute in its free tier [A]
@@ -256,7 +262,7 @@ KIE = Relative(
         (Status.CANCELED, "fail"),
     ),
     faults=_KIE_FAULTS,
-    usual=Usual(images=Habits(texts=_TEXTS), videos=Habits(texts=_TEXTS)),
+    usual=Usual(images=Model(texts=_TEXTS), videos=Model(texts=_TEXTS)),
     coded=True,
     idempotency_headers=("idempotency-key",),  # it documents none [K]
     polls_per_second=0.5,  # every 2 to 3 s at first [K]
@@ -312,19 +318,27 @@ class Jobs(Dialect):
         return self._read_submit(body)
 
     def _read_submit(self, body: dict[str, Any]) -> Submit:
-        asked = Reading(body)
-        asked.text("callBackUrl", None)  # kept in the body; nothing is called back
-        submit = read_body(asked, self.relative.usual)
-        require(submit)
+        said = Reading(body)
+        for name in CALLBACKS:
+            # An empty one means none, to one client [client].
+            if said.text(name, "").strip():
+                raise Unsupported(f"{name}: {CANNOT}", parameter=name)
+        asked = open_body(said, self.relative.usual)
+        refuse_foreign(asked)
+        submit = read_body(asked)
+        require(asked, submit)
         return msgspec.structs.replace(submit, extra={"body": body})
+
+    def parameter_name(self, op: str, name: str, submit: Submit) -> str:
+        return parameter_name(name, submit, self.relative.usual)
 
     def write_request(self, command: Command) -> Request:
         match command:
             case Submit():
-                refuse_unsaid(command)
-                body = write_body(command, self.relative.usual)
-                extra = command.extra.get("input")
-                body["input"] |= beyond(command) | (extra if isinstance(extra, dict) else {})
+                usual, extra = self.relative.usual, command.extra.get("input")
+                refuse_unsaid(command, usual)
+                body = write_body(command, usual)
+                body["input"] |= beyond(command, usual) | (extra if isinstance(extra, dict) else {})
                 return json_request("POST", self.path("createTask"), body)
             case Fetch(id=id):
                 query = query_string({"taskId": id})
@@ -412,9 +426,9 @@ class Jobs(Dialect):
         """What was asked, as far as the answer tells. It is an echo: no fault is made of it."""
         try:
             asked = Reading(read_json(data.text("param", "").encode()))
-            submit = read_body(asked, self.relative.usual)
+            submit = read_body(open_body(asked, self.relative.usual))
         except Malformed:
-            submit = Submit(kind=kind_of(model, Reading({})), model=model)
+            submit = Submit(kind=kind_of(model, {}), model=model)
         return msgspec.structs.replace(submit, kind=command.kind or submit.kind)
 
     # ------------------------------------------------------------------------------------ fault

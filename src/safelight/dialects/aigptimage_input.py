@@ -1,20 +1,30 @@
-"""The `input` of the jobs wire, both directions: what a create body asks for.
+"""The `input` of the jobs wire, as the server reads it: what a create body asks for.
 
-Nearly everything in it has several names, and which one counts depends on the model: `Habits`
-knows. Reading takes all of them; writing takes the one that the model goes by. The marks of where
-facts come from are those of `safelight.dialects.aigptimage`.
+Nearly everything in it has several names, and which one counts depends on the model, which
+`safelight.dialects.aigptimage_models` knows. Reading takes all of them; writing
+(`safelight.dialects.aigptimage_bodies`) takes the one that the model goes by. What is none of our
+words is demanded by its name where it names media, or changes what is seen, and kept else. The
+marks of where facts come from are those of `safelight.dialects.aigptimage`.
 """
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Iterable, Mapping
-from functools import lru_cache
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from safelight.errors import Malformed, Unsupported
-from safelight.task import Kind, Role, Source, Submit
+import msgspec
+
+from safelight.dialects.aigptimage_models import (
+    PLAIN,
+    SOURCES,
+    Model,
+    Usual,
+    kind_said,
+    model_of,
+)
+from safelight.errors import Malformed, UnknownModel
+from safelight.task import Kind, Operation, Role, Source, Submit
 from safelight.wire import (
     ANYTHING,
     FLAG,
@@ -29,11 +39,11 @@ from safelight.wire import (
     merge_frames,
     read_frame,
     read_json,
-    refuse_demands,
 )
 
 LONGEST_PROMPT = 20_000  # [A], and the widest of kie's models [K]
 LONGEST_MODEL = 200  # ours: nobody says
+LONGEST_NAME = 100  # of a field; ours, for faults repeat it
 
 # ------------------------------------------------------------------------------------------ tables
 
@@ -59,8 +69,13 @@ def _read_seconds(value: Any, path: str) -> float:
     return seconds
 
 
-# A video model may name its container here; there is only one, so it asks for nothing.
-_FORMATS = {"jpg": "jpeg", "jpeg": "jpeg", "png": "png", "webp": "webp", "bmp": "bmp", "mp4": None}
+# A video model may name its container here; there is one, so it asks for nothing; see `_demanded`
+# for the other.
+_FORMATS: Mapping[str, str | None] = {
+    "jpg": "jpeg",
+    **{word: word for word in ("jpeg", "png", "webp", "bmp")},
+    **dict.fromkeys(("mp4", "mov")),
+}
 
 
 def _read_format(value: Any, path: str) -> str | None:
@@ -70,22 +85,48 @@ def _read_format(value: Any, path: str) -> str | None:
     return _FORMATS[word]
 
 
+def _read_factor(value: Any, path: str) -> float:
+    factor: float = NUMBER.read(value, path)
+    if factor <= 0:
+        raise Malformed(path, "must be more than 0")
+    return factor
+
+
+def _read_quality(value: Any, path: str) -> str | None:
+    text: str = TEXT.read(value, path)
+    return None if _LEVEL.fullmatch(text) else text  # of some films a resolution [K]
+
+
+def _read_grade(value: Any, path: str) -> str | None:
+    text: str = TEXT.read(value, path)
+    return text if text in _GRADES else None
+
+
 COUNT = INTEGER._replace(read=_at_least_one)
 _SEED = SEED._replace(read=_read_seed)  # [K] -1 asks for any
 SECONDS = NUMBER._replace(read=_read_seconds)
 FORMAT = TEXT._replace(read=_read_format)
+_FACTOR = NUMBER._replace(read=_read_factor)
+_QUALITY = TEXT._replace(read=_read_quality)
+_GRADES = ("standard", "high")
+_GRADE = TEXT._replace(read=_read_grade)  # what one family calls a size [K]
+_LEVEL = re.compile(r"[1-9][0-9]?[kK]|[1-9][0-9]{2,3}[pP]")
 
-# What every model calls by the same name, and what they call by several; `Habits` says which.
+# What every model calls by the same name, and what they call by several; `Model` says which. Of
+# several that are said, the last counts.
 INPUT = Fields(
     Field("prompt", "prompt"),
     Field("negative", "negative_prompt"),
-    Field("quality", "quality"),
     Field("seed", "seed", _SEED),
-    Field("fps", "fps", COUNT),
 )
 OTHER_INPUT = Fields(
+    Field("quality", "size", _GRADE),
+    Field("quality", "quality", _QUALITY),
+    Field("fps", "frames_per_second", COUNT),
+    Field("fps", "fps", COUNT),
     Field("audio", "audio", FLAG),
     Field("audio", "sound", FLAG),
+    Field("audio", "generate_audio_switch", FLAG),
     Field("audio", "generate_audio", FLAG),
     Field("count", "max_images", COUNT),
     Field("count", "num_images", COUNT),
@@ -95,152 +136,97 @@ OTHER_INPUT = Fields(
     Field("format", "output_format", FORMAT),
 )
 # `ratio` wins over `aspect_ratio` [A].
-FRAMES = ("ratio", "aspect_ratio", "size", "image_size", "resolution", "image_resolution")
-PLAIN = ("input_urls", "image_urls", "image_input", "image_url", "image")
-SOURCES: Mapping[str, Role] = {
-    "first_frame_url": Role.FIRST_FRAME,
-    **dict.fromkeys(PLAIN, Role.IMAGE),
-    "reference_image_urls": Role.IMAGE,
-    "last_frame_url": Role.LAST_FRAME,
-    "end_image_url": Role.LAST_FRAME,
-    "tail_image_url": Role.LAST_FRAME,
-    "mask_url": Role.MASK,
-    "video_url": Role.VIDEO,
-    "video_urls": Role.VIDEO,
-    "reference_video_urls": Role.VIDEO,
-    "audio_url": Role.AUDIO,
-    "audio_urls": Role.AUDIO,
-    "reference_audio_urls": Role.AUDIO,
-}
+FRAMES = (
+    *("ratio", "aspect_ratio", "size", "image_size", "resolution", "image_resolution"),
+    "output_resolution",
+)
+FACTORS = ("upscale_factor", "scale_factor", "scale")  # the first is [K], the others are guesses
 KNOWN = INPUT.names | OTHER_INPUT.names | frozenset(FRAMES) | frozenset(SOURCES)
 
-_VIDEO_NAME = re.compile(
-    r"video|(?:^|[^a-z])(?:seedance|kling|veo|sora|hailuo|happyhorse|runway|animate|omnihuman)",
-    re.IGNORECASE,
-)
-_VIDEO_FIELDS = ("duration", "n_frames", "first_frame_url")
-# Models that work on their sources alone, and those that work on sources by a prompt.
-_WITHOUT_PROMPT = re.compile(r"upscale|remove-background|reframe|watermark", re.IGNORECASE)
-_WITH_SOURCE = re.compile(
-    r"(?:image|video)-to-(?:image|video)|(?:^|[-_/])(?:i2i|i2v|edit|remix)(?:$|[-_/])",
-    re.IGNORECASE,
+_VIDEO_FIELDS = (
+    *("duration", "n_frames"),
+    *(name for name, role in SOURCES.items() if role is Role.FIRST_FRAME),
 )
 
-
-class Habits(NamedTuple):
-    """By which names a model takes its input: the wire has several for nearly everything."""
-
-    images: str = "image_urls"
-    video: str = "video_url"
-    sound: str = "audio_url"
-    first: str = ""  # a field of its own for the first frame; without one it leads the images
-    last: str = "last_frame_url"  # "": the second of the images
-    ratio: str = "aspect_ratio"
-    ratio_words: str = ""  # which of `RATIO_WORDS`
-    resolution: str = "resolution"
-    lines: str = "p"  # as in 720p
-    number: str = "num_images"
-    duration: str = "duration"
-    audio: str = "generate_audio"
-    jpeg: str = "jpeg"
-    texts: tuple[str, ...] = ()  # the fields whose numbers are said as text
-
-
-RATIO_WORDS: Mapping[str, Mapping[str, str]] = {
-    "": {},
-    "named": {
-        "1:1": "square_hd",
-        "3:4": "portrait_4_3",
-        "9:16": "portrait_16_9",
-        "4:3": "landscape_4_3",
-        "16:9": "landscape_16_9",
-    },
-    "turned": {"9:16": "portrait", "16:9": "landscape"},
+_NO = frozenset({"false", "no", "off", "0"})  # and empty texts say nothing at all
+# What is seen in a result and none of our words; at these values it asks for nothing [K].
+DEFAULTS: Mapping[str, Any] = {
+    "watermark": False,
+    "return_last_frame": False,
+    "multi_shots": False,
+    "prefer_multi_shots": False,
+    "generate_multi_clip_switch": False,
+    "enable_sequential": False,
+    "num_frames": 80,
+    "audio_setting": "auto",
 }
-# A field that a model does not know is ignored without a word [live], so its name matters. Rows
-# add up, the later over the earlier; all are [K], but for `seedance-2.0`, which is [A].
-HABITS: tuple[tuple[re.Pattern[str], dict[str, Any]], ...] = tuple(
-    (re.compile(pattern), habits)
-    for pattern, habits in (
-        (r"gpt-image|flux-2|wan/2-7-image|motion-control", {"images": "input_urls"}),
-        (r"nano-banana-(?:2|pro)", {"images": "image_input", "jpeg": "jpg"}),
-        (r"nano-banana(?:-edit)?$", {"images": "image_urls", "ratio": "image_size"}),
-        (r"recraft", {"images": "image"}),
-        (r"ideogram|qwen", {"images": "image_url"}),
-        (r"ideogram|qwen|seedream-v4", {"ratio": "image_size", "ratio_words": "named"}),
-        (r"seedream", {"images": "image_urls", "number": "max_images"}),
-        (r"seedream-v4", {"resolution": "image_resolution"}),
-        (r"wan/", {"number": "n"}),
-        (r"imagen4(?:-ultra)?$", {"texts": ("seed", "num_images")}),
-        (r"kling|hailuo|bytedance/v1|wan/2-[25]", {"images": "image_url", "last": "end_image_url"}),
-        (r"hailuo", {"lines": "P"}),
-        (r"kling", {"last": "tail_image_url", "audio": "sound"}),
-        (r"kling-2\.6|wan/2-6", {"images": "image_urls"}),
-        (r"kling-3", {"images": "image_urls", "last": ""}),
-        (r"motion-control", {"images": "input_urls", "video": "video_urls"}),
-        (r"sora", {"ratio_words": "turned", "duration": "n_frames", "texts": ("n_frames",)}),
-        (r"seedance-1\.5", {"images": "input_urls", "last": ""}),
-        (r"wan/2-7-(?!image(?:-pro)?$)|seedance-2(?!\.0)", {"first": "first_frame_url"}),
-        (r"wan/2-7-(?!image(?:-pro)?$)|seedance-2(?!\.0)", {"images": "reference_image_urls"}),
-        (
-            r"seedance-2(?!\.0)",
-            {"video": "reference_video_urls", "sound": "reference_audio_urls"},
-        ),
-        (r"wan/2-7|seedance-(?:2|1\.5)|happyhorse", {"texts": ()}),
-    )
+_MEDIA = frozenset(
+    {
+        *("url", "image", "video", "audio", "frame", "clip", "mask", "reference", "voice"),
+        *("picture", "photo", "film", "file", "media"),
+    }
 )
-
-
-class Usual(NamedTuple):
-    """The habits of a service's models that no row names, by what they make."""
-
-    images: Habits
-    videos: Habits
-
-
-def habits_of(usual: Usual, kind: Kind, model: str) -> Habits:
-    """The habits of `model`, which makes `kind`."""
-    return _habits(usual.videos if kind is Kind.VIDEO else usual.images, model)
-
-
-@lru_cache(maxsize=1024)
-def _habits(usual: Habits, model: str) -> Habits:
-    for pattern, habits in HABITS:
-        if pattern.search(model.lower()):
-            usual = usual._replace(**habits)
-    return usual
-
+# How a picture is to be, which is no picture.
+_MEASURES = frozenset(
+    {
+        *("size", "resolution", "ratio", "format", "quality", "style", "mode", "type", "setting"),
+        *("strength", "count", "number", "length", "duration", "weight"),
+    }
+)
+_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
+_NUMBER = re.compile(r"[+-]?[0-9]{1,20}(?:\.[0-9]{0,20})?")
+_BETWEEN = re.compile(r"[0-9]{1,2}\.[0-9]{1,2}[kK]")  # a size that is none of ours, as 1.5K
 
 # ----------------------------------------------------------------------------------------- reading
 
 
-def read_body(asked: Reading, usual: Usual) -> Submit:
-    """What a create body says, whether or not it suffices. Raises `Malformed`."""
-    model = asked.text("model").strip()
-    if len(model) > LONGEST_MODEL:
+class Asked(NamedTuple):
+    """A create body, opened: the name of a model, what it is, and what it is asked for."""
+
+    name: str
+    model: Model
+    input: Reading
+
+
+def open_body(asked: Reading, usual: Usual) -> Asked:
+    """What a create body is about. Raises `Malformed`."""
+    name = asked.text("model").strip()
+    if len(name) > LONGEST_MODEL:
         raise Malformed("model", f"longer than {LONGEST_MODEL} characters")
-    input = _input_of(asked)
-    kind = kind_of(model, input)
-    values = OTHER_INPUT.read(input) | INPUT.read(input) | _read_frames(input)
-    sources = _read_sources(kind, input, habits_of(usual, kind, model))
-    return Submit(kind=kind, model=model, sources=sources, **values)
+    values = values_of(asked)
+    model = model_of(usual, name, kind_of(name, values))
+    kept = {
+        name: value
+        for name, value in values.items()
+        if not (name in model.nothing and _alike(value, model.nothing[name]))
+    }
+    # Text, for there are numbers as text among the models' own examples [K].
+    return Asked(name, model, Reading(kept, "input", text=True))
 
 
-def _read_sources(kind: Kind, input: Reading, habits: Habits) -> tuple[Source, ...]:
-    given = [
-        (name, role, _address(url, input.at(name)))
-        for name, role in SOURCES.items()
-        for url in read_texts(input, name)
-    ]
-    if kind is Kind.VIDEO and not input.has("first_frame_url"):
-        given = _lead(given, habits)
-    # One client says the same list by several names, to be understood everywhere [client].
-    once = dict.fromkeys((role, url) for _, role, url in given)
-    return tuple(Source(role=role, url=url) for role, url in once)
+def read_body(asked: Asked) -> Submit:
+    """What a create body says, whether or not it suffices. Raises `Malformed`."""
+    name, model, input = asked
+    values = OTHER_INPUT.read(input) | INPUT.read(input) | _read_frames(asked)
+    return Submit(
+        kind=model.kind or Kind.IMAGE,
+        model=name,
+        sources=tuple(source for _, source in locate_sources(asked)),
+        operations=_read_operations(asked),
+        named=model.named,
+        demands={input.at(name): value for name, value in _demanded(asked)},
+        **values,
+    )
 
 
-def _input_of(asked: Reading) -> Reading:
-    """The input of a create body, without what is null or empty; such values ask for nothing."""
+def kind_of(name: str, values: Mapping[str, Any]) -> Kind:
+    """What the model of that name makes, by its name or by what it is asked for."""
+    video = any(values.get(field) is not None for field in _VIDEO_FIELDS)
+    return kind_said(name) or (Kind.VIDEO if video else Kind.IMAGE)
+
+
+def values_of(asked: Reading) -> dict[str, Any]:
+    """The input of a create body, without what is empty: such values ask for nothing."""
     raw = asked.value("input", ANYTHING, {})
     if isinstance(raw, str):  # in kie's newer `param`: JSON in JSON [K]
         try:
@@ -248,36 +234,62 @@ def _input_of(asked: Reading) -> Reading:
         except Malformed as problem:
             raise Malformed("input", "not valid JSON", problem.kind) from None
     given = Reading(raw, "input").values
-    kept = {name: value for name, value in given.items() if value not in (None, "", [])}
-    # Text, for there are numbers as text among the models' own examples [K].
-    return Reading(kept, "input", text=True)
+    if any(len(name) > LONGEST_NAME for name in given):
+        raise Malformed("input", f"has a name longer than {LONGEST_NAME} characters")
+    # Of a list that wants filling in, a page's form sends one that is empty [K].
+    return {name: value for name, value in given.items() if value not in (None, "", [], [""], {})}
 
 
-def kind_of(model: str, input: Reading) -> Kind:
-    """What `model` makes, by its name or by what it is asked for."""
-    video = _VIDEO_NAME.search(model) or any(input.has(name) for name in _VIDEO_FIELDS)
-    return Kind.VIDEO if video else Kind.IMAGE
+def _alike(value: Any, default: Any) -> bool:
+    """Whether `value` says the default; numbers and flags come as text, too."""
+    text = str(value).strip().lower()
+    return text in _NO if default is False else text in (str(default), f"{default}.0")
 
 
-def require(submit: Submit) -> None:
-    """Raise `Malformed` where `submit` lacks what every model of its sort has to have."""
-    alone = _WITHOUT_PROMPT.search(submit.model)
-    if not submit.model:
-        raise Malformed("model", "required", "missing")
-    if not alone and not submit.prompt.strip():
-        raise Malformed("input.prompt", "required", "missing")
-    if len(submit.prompt) > LONGEST_PROMPT:
-        raise Malformed("input.prompt", f"longer than {LONGEST_PROMPT} characters")
-    if not submit.sources and (alone or _WITH_SOURCE.search(submit.model)):
-        raise Malformed("input.input_urls", "required, for the model works on a source", "missing")
+def locate_sources(asked: Asked) -> list[tuple[str, Source]]:
+    """The sources, each with the path of its field. Raises `Malformed`."""
+    input = asked.input
+    given = [
+        (name, role, path, _address(url, path))
+        for name, role in SOURCES.items()
+        if name not in asked.model.demands
+        for path, url in _read_urls(input, name)
+    ]
+    roles = {role for _, role, _, _ in given}
+    if asked.model.kind is Kind.VIDEO and Role.FIRST_FRAME not in roles:
+        given = _lead(given, asked.model)
+    # One client says the same list by several names, to be understood everywhere [client].
+    own, once = names_of(asked.model), dict[tuple[Role, str], str]()
+    located = []
+    for name, role, path, url in given:
+        first = once.setdefault((role, url), name)
+        if first == name or (first in own and name in own):
+            located.append((path, Source(role=role, url=url)))
+    return located
 
 
-def read_texts(reading: Reading, name: str) -> Iterable[str]:
-    """One text or a list of them; none where there is neither."""
-    if isinstance(reading.values.get(name), str):
-        return (reading.values[name],)
-    texts: tuple[str, ...] = reading.texts(name, ())
-    return texts
+_Given = list[tuple[str, Role, str, str]]
+
+
+def _lead(given: _Given, model: Model) -> _Given:
+    """The first picture of a video is its first frame [A]; one family's second is the last [K]."""
+    roles = (Role.FIRST_FRAME, Role.LAST_FRAME) if model.pair else (Role.FIRST_FRAME,)
+    plain = dict.fromkeys(url for name, _, _, url in given if name in PLAIN)
+    frames = dict(zip(plain, roles, strict=False))
+    return [
+        (name, frames.get(url, role) if name in PLAIN else role, path, url)
+        for name, role, path, url in given
+    ]
+
+
+def _read_urls(input: Reading, name: str) -> Iterator[tuple[str, str]]:
+    """One text or a list of them, each with its path; none where there is neither."""
+    value = input.values.get(name)
+    if isinstance(value, str):
+        yield input.at(name), value
+    else:
+        for index, url in enumerate(input.texts(name, ())):
+            yield f"{input.at(name)}.{index}", url
 
 
 def _address(url: str, path: str) -> str:
@@ -287,26 +299,36 @@ def _address(url: str, path: str) -> str:
     return url
 
 
-def _lead(given: list[tuple[str, Role, str]], habits: Habits) -> list[tuple[str, Role, str]]:
-    """The first picture of a video is its first frame [A]; one family's second is the last [K]."""
-    roles = (Role.FIRST_FRAME,) if habits.last else (Role.FIRST_FRAME, Role.LAST_FRAME)
-    plain = dict.fromkeys(url for name, _, url in given if name in PLAIN)
-    frames = dict(zip(plain, roles, strict=False))
-    return [
-        (name, frames.get(url, role) if name in PLAIN else role, url) for name, role, url in given
-    ]
+def read_texts(reading: Reading, name: str) -> Iterable[str]:
+    """One text or a list of them; none where there is neither."""
+    return (text for _, text in _read_urls(reading, name))
 
 
-def _read_frames(input: Reading) -> dict[str, Any]:
-    leveled = input.has("resolution") or input.has("image_resolution")
-    texts = {name: input.text(name) for name in FRAMES if input.has(name)}
-    if texts.get("size") in ("standard", "high"):
-        del texts["size"]  # one family's grades of quality [K]
-    frames = [_read_frame(text, input.at(name), leveled) for name, text in texts.items()]
-    merged = merge_frames(frames)
+# -- sizes
+
+
+def _read_frames(asked: Asked) -> dict[str, Any]:
+    merged = merge_frames([frame for _, frame in frames_said(asked)])
     if "width" in merged:  # pixels say it all
         return {"width": merged["width"], "height": merged["height"]}
     return merged
+
+
+def frames_said(asked: Asked) -> Iterator[tuple[str, Frame]]:
+    """What is said of the size, each with its field, in the order in which it counts."""
+    input = asked.input
+    leveled = input.has("resolution") or input.has("image_resolution")
+    for name in dict.fromkeys((*FRAMES, "quality", asked.model.resolution)):
+        if not input.has(name):
+            continue
+        text = input.text(name).strip()
+        if name == "output_resolution" and text.isdecimal():
+            text += "p"
+        if _BETWEEN.fullmatch(text) or (name == "size" and text in _GRADES):
+            continue
+        # Some models' quality, or mode, is a resolution [K].
+        if name in FRAMES or _LEVEL.fullmatch(text):
+            yield name, _read_frame(text, input.at(name), leveled)
 
 
 _SHAPE = re.compile(r"(square|portrait|landscape)(?:_hd|_([0-9]+)_([0-9]+))?")
@@ -314,7 +336,7 @@ _SHAPE = re.compile(r"(square|portrait|landscape)(?:_hd|_([0-9]+)_([0-9]+))?")
 
 def _read_frame(text: str, path: str, leveled: bool) -> Frame:
     """As `read_frame`; beside a resolution, a named size is only a ratio [K]."""
-    found = _SHAPE.fullmatch(text.strip().lower())
+    found = _SHAPE.fullmatch(text.lower())
     if not found or not (leveled or found[0] in ("portrait", "landscape")):
         return read_frame(text, path)
     if found[1] == "square":
@@ -324,108 +346,138 @@ def _read_frame(text: str, path: str, leveled: bool) -> Frame:
     return read_frame(":".join(sides), path)
 
 
-# ----------------------------------------------------------------------------------------- writing
+# -- what is done to a picture
 
 
-def write_body(submit: Submit, usual: Usual) -> dict[str, Any]:
-    """The create body that asks for `submit`, by the names that its model goes by."""
-    habits = habits_of(usual, submit.kind, submit.model)
-    input = {name: value for name, value in INPUT.write(submit).items() if value != ""}
-    input |= _sources(submit, habits) | _frame(submit, habits)
-    if submit.format is not None:
-        input["output_format"] = habits.jpeg if submit.format == "jpeg" else submit.format
-    if submit.count != 1:
-        input[habits.number] = submit.count
-    if submit.duration is not None:
-        input[habits.duration] = _whole(submit.duration)
-    if submit.audio is not None:
-        input[habits.audio] = submit.audio
-    for name in habits.texts:
-        if name in input:
-            input[name] = str(input[name])
-    return {"model": submit.model, "input": input}
+def _read_operations(asked: Asked) -> tuple[Operation, ...]:
+    operation = asked.model.operation
+    if operation is None:
+        return ()
+    factor = factor_said(asked)
+    if factor is None or operation.name != "super_resolution":
+        return (operation,)
+    number = asked.input.value(factor, _FACTOR)
+    if number in (2, 3, 4):
+        return (_with(operation, size=int(number)),)
+    # To any size, and to the same.
+    return (Operation(name="advanced_super_resolution", options={"percent": float(number)}),)
 
 
-_ONCE = (Role.FIRST_FRAME, Role.LAST_FRAME, Role.MASK)
+def factor_said(asked: Asked) -> str | None:
+    """The field that says how many times as long the sides become, if one does."""
+    return next((name for name in FACTORS if asked.input.has(name)), None)
 
 
-def refuse_unsaid(submit: Submit) -> None:
-    """Raise `Unsupported` where `submit` asks for what has no field on this wire."""
-    refuse_demands(submit, "This wire")
-    if submit.operations:
-        raise Unsupported("This wire has no field for operations", parameter="operations")
-    for source in submit.sources:
-        if not source.url:
-            raise Unsupported(
-                "This wire takes sources by public address alone", parameter="sources"
-            )
-    roles = [source.role for source in submit.sources]
-    for role in _ONCE:
-        if roles.count(role) > 1:
-            raise Unsupported(f"This wire takes one {role} at most", parameter="sources")
+def _with(operation: Operation, **options: Any) -> Operation:
+    return msgspec.structs.replace(operation, options={**operation.options, **options})
 
 
-def beyond(submit: Submit) -> dict[str, Any]:
-    """What a create body said in words that only a model of this wire knows."""
-    body = submit.extra.get("body")
-    input = body.get("input") if isinstance(body, dict) else None
-    if not isinstance(input, dict):
-        return {}
-    return {name: value for name, value in input.items() if name not in KNOWN}
+# -- what is none of our words
 
 
-def _sources(submit: Submit, habits: Habits) -> dict[str, Any]:
-    urls: dict[Role, list[str]] = {role: [] for role in Role}
-    for source in submit.sources:
-        if source.url:
-            urls[source.role].append(source.url)
-    first, last, plain = urls[Role.FIRST_FRAME], urls[Role.LAST_FRAME], urls[Role.IMAGE]
-    named = {habits.last or "last_frame_url": last, "mask_url": urls[Role.MASK]}
-    if first and habits.first:
-        named[habits.first] = first[:1]
-        plain = first[1:] + plain
-    elif first and last and not habits.last:
-        plain = first + last + plain
-        del named["last_frame_url"]
-    else:
-        plain = first + plain
-    named |= {
-        habits.images: plain,
-        habits.video: urls[Role.VIDEO],
-        habits.sound: urls[Role.AUDIO],
-    }
-    input: dict[str, Any] = {}
-    for name, given in named.items():
-        if given:
-            input |= _addresses(name, given)
-    return input
+def _demanded(asked: Asked) -> Iterator[tuple[str, Any]]:
+    """What is asked for in words of this wire alone, and changes the result."""
+    for name, value in asked.input.values.items():
+        if _changes(name, value, asked.model):
+            yield name, value
 
 
-def _addresses(name: str, urls: list[str]) -> dict[str, Any]:
-    """`urls` under `name`: all of them, or the one, or, where there are more, under its plural."""
-    if name.endswith(("_urls", "_input")):
-        return {name: urls}
-    if len(urls) == 1:
-        return {name: urls[0]}
-    return {"image_urls" if name == "image" else f"{name}s": urls}
+def _changes(name: str, value: Any, model: Model) -> bool:
+    if name in model.demands:
+        return True
+    text = value.strip() if isinstance(value, str) else ""
+    if name in KNOWN:
+        return bool(_BETWEEN.fullmatch(text)) or (name == "output_format" and text == "mov")
+    if name in DEFAULTS:
+        return not _alike(value, DEFAULTS[name])
+    if _LEVEL.fullmatch(text) and name == "mode":
+        return model.resolution != name
+    return isinstance(value, list | dict) or names_media(name, text) or _names_id(name)
 
 
-def _frame(submit: Submit, habits: Habits) -> dict[str, Any]:
-    if submit.width and submit.height:
-        shared = math.gcd(submit.width, submit.height)
-        # Few models heed pixels; the ratio keeps the rest from making a square in silence.
-        return {
-            "aspect_ratio": f"{submit.width // shared}:{submit.height // shared}",
-            "image_size": f"{submit.width}x{submit.height}",
-        }
-    input = {}
-    if submit.ratio is not None:
-        words = RATIO_WORDS[habits.ratio_words]
-        input[habits.ratio] = words.get(submit.ratio, submit.ratio)
-    if submit.resolution is not None:
-        input[habits.resolution] = submit.resolution.replace("p", habits.lines)
-    return input
+def names_media(name: str, text: str) -> bool:
+    """Whether a field of that name, whose value is that text, names media: by either of the two."""
+    if text.lower().startswith(("http://", "https://", "data:")):
+        return True
+    if not text or _NUMBER.fullmatch(text) or text.lower() in ("true", "false"):
+        return False
+    words = [word.lower().removesuffix("s") for word in _WORD.findall(name)]
+    if not words or words[-1] in _MEASURES:
+        return False
+    return any(word in _MEDIA or word.endswith("url") for word in words)
 
 
-def _whole(number: float) -> float:
-    return int(number) if number == int(number) else number
+def _names_id(name: str) -> bool:
+    """Whether a field names what its service has by an id: an earlier task, a voice, a template."""
+    words = _WORD.findall(name)
+    return bool(words) and words[-1].lower() in ("id", "ids")
+
+
+# -- what has to be there
+
+
+def refuse_foreign(asked: Asked) -> None:
+    """Raise `UnknownModel` where what is asked for is neither a picture nor a film."""
+    if asked.model.foreign:
+        text = f"{asked.name[:100]!r} makes neither pictures nor films"
+        raise UnknownModel(text, parameter="model")
+
+
+def require(asked: Asked, submit: Submit) -> None:
+    """Raise `Malformed` where `submit` lacks what its model has to have."""
+    name, model, _ = asked
+    if not name:
+        raise Malformed("model", "required", "missing")
+    said = bool(submit.prompt.strip())
+    missing = next(_missing(asked, submit), None)
+    # The prompt first, as all pages do.
+    if model.prompt and not said:
+        raise Malformed("input.prompt", "required", "missing")
+    if len(submit.prompt) > LONGEST_PROMPT:
+        raise Malformed("input.prompt", f"longer than {LONGEST_PROMPT} characters")
+    if missing is not None:
+        raise Malformed(f"input.{missing}", "required", "missing")
+    if not (said or submit.sources or _names_some(submit)):
+        raise Malformed("input.prompt", "required, where there is no source", "missing")
+
+
+def _names_some(submit: Submit) -> bool:
+    """Whether something to work on is named in words of this wire alone: media, or a task."""
+    return any(
+        isinstance(value, list | dict | str) or _names_id(name)
+        for name, value in submit.demands.items()
+    )
+
+
+def _missing(asked: Asked, submit: Submit) -> Iterator[str]:
+    """The fields of media that its model needs and that nothing was said for."""
+    _, model, input = asked
+    given = {group for name in input.values for group in _groups(name)}
+    if model.needs is None:
+        if not model.sourced:
+            return
+        first = names_of(model)[0]
+        # Whoever's model nobody documents works on whatever it is given; so does any on what has
+        # no word of ours.
+        there = given & _groups(first) if model.takes else submit.sources
+        if not there and not _names_some(submit):
+            yield first
+        return
+    yield from (name for name in model.needs if _groups(name).isdisjoint(given))
+
+
+def _groups(name: str) -> frozenset[str]:
+    """What is as good as a field of that name: one relative's list is another's."""
+    role = SOURCES.get(name)
+    if name in PLAIN:
+        return frozenset({"plain"})
+    if role is Role.IMAGE:
+        return frozenset({"reference"})
+    if role is Role.FIRST_FRAME:
+        return frozenset({role, "plain"})
+    return frozenset({role or name})
+
+
+def names_of(model: Model) -> tuple[str, ...]:
+    """The fields of sources that `model` takes."""
+    return tuple(field.removesuffix("[]") for field in model.takes or (model.images,))

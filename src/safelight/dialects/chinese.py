@@ -148,11 +148,25 @@ _PAIRS = (
     ("a mask needs a picture to edit", "蒙版需要待编辑的图片"),
     ("a {w} needs a picture too", "{} 还需要图片"),
     ("it makes no {w}", "不能生成 {}"),
+    ("sketch draws, it does not process", "该引擎不处理图片"),
+    ("diffusion makes pictures and films, it does not process them", "该引擎不处理图片和视频"),
+    (
+        "so many frames of that size are too much; ask for fewer, or smaller ones",
+        "该尺寸的帧数过多，请减少帧数或缩小尺寸",
+    ),
+    ("{t} has no parameter for {w}", "{} 没有 {} 对应的参数"),
+    ("{t} has no such option", "{} 没有这个选项"),
     ("A picture to process is missing.", "缺少待处理的图片。"),
     ("A prompt is missing.", "缺少提示词。"),
     ("This engine processes pictures, not films.", "该引擎处理图片，不处理视频。"),
     ("This engine makes one picture of one.", "该引擎由一张图片生成一张图片。"),
     ("This engine takes one picture at a time.", "该引擎一次只处理一张图片。"),
+    # templates
+    ("there are no templates here", "此处没有模板"),
+    ("there is no template {n}", "没有编号为 {} 的模板"),
+    ("keys to somebody's storage are not kept here", "此处不保存他人存储的密钥"),
+    ("says another {w} than {w}", "{} 与 {} 不一致"),
+    ("there is no such source", "没有对应的输入文件"),
     # tasks
     ("There is no such task.", "任务不存在。"),
     ("the task is at its end: {w}", "任务已结束：{}"),
@@ -167,6 +181,34 @@ _PAIRS = (
     ),
     ("The task {w} still runs; wait for it again by its id.", "任务 {} 仍在进行，请用其 ID 查询。"),
     ("The task was canceled", "任务已取消"),
+    (
+        "The server's database or files do not answer just now; please try again",
+        "服务的数据库或文件暂时无法访问，请稍后再试",
+    ),
+    (
+        "Too many pictures are being looked at just now; please try again",
+        "正在检查的图片过多，请稍后再试",
+    ),
+    (
+        "so many tasks with such long texts are not told together; ask for fewer",
+        "任务过多且内容过长，请减少数量",
+    ),
+    # what a fault says that says no more
+    ("The request cannot be understood.", "无法理解该请求。"),
+    ("A required parameter is missing.", "缺少必需的参数。"),
+    ("A parameter is of the wrong type.", "参数类型不正确。"),
+    ("A parameter's value is not valid.", "参数取值不正确。"),
+    ("The operation does not define this parameter.", "该接口未定义这个参数。"),
+    ("This cannot be done here.", "此处不支持。"),
+    ("The key is missing or not valid.", "密钥缺失或无效。"),
+    ("The credits do not suffice.", "余额不足。"),
+    ("There is no such operation.", "没有这个接口。"),
+    ("The state of the task forbids this.", "任务当前的状态不允许该操作。"),
+    ("The request is too large.", "请求过大。"),
+    ("There is no such model.", "没有这个模型。"),
+    ("Too many requests.", "请求过于频繁。"),
+    ("The server made a mistake.", "服务内部错误。"),
+    ("The server cannot do this just now.", "服务暂时不可用。"),
 )
 
 

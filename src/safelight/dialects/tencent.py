@@ -2,23 +2,28 @@
 
 One path, `/`: the action is in a header or among the parameters, and every answer has HTTP status
 200, an error too. What the actions take is in `tencent_parameters`, what is made of it in
-`tencent_commands`, what is answered in `tencent_tasks` and `tencent_faults`, how requests are
-signed in `tencent_signature`. Facts marked [doc] are on the published pages, [client] are what the
-official SDKs and command lines do.
+`tencent_commands` and `tencent_demands`, what is answered in `tencent_tasks`, `tencent_workflows`,
+`tencent_scenarios`, `tencent_templates` and `tencent_faults`, how requests are signed in
+`tencent_signature`. Facts marked [doc] are on the published pages, [client] are what the official
+SDKs and command lines do.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
 from safelight.dialects import tencent_commands as commands
 from safelight.dialects import tencent_faults as faults
 from safelight.dialects import tencent_parameters as parameters
+from safelight.dialects import tencent_scenarios as scenarios
 from safelight.dialects import tencent_signature as signature
 from safelight.dialects import tencent_tasks as tasks
+from safelight.dialects import tencent_templates as templates
+from safelight.dialects import tencent_workflows as workflows
 from safelight.dialects.tencent_words import DIALECT, SERVICE, VERSION, decorated, query_of
 from safelight.errors import (
     Fault,
@@ -38,6 +43,8 @@ from safelight.task import (
     Status,
     Submit,
     Task,
+    TemplatePage,
+    Templates,
 )
 from safelight.wire import (
     Context,
@@ -106,6 +113,8 @@ class Tencent(Dialect):
     def read_request(self, op: str, params: Mapping[str, str], request: Request) -> Command:
         said, text = _parameters(request)
         values = parameters.read_action(op, said, text=text)
+        if op == "DescribeAigcTaskList":
+            return scenarios.read_asked(values)
         return commands.read_command(op, values)
 
     def write_request(self, command: Command) -> Request:
@@ -118,16 +127,12 @@ class Tencent(Dialect):
 
     def write_reply(self, op: str, reply: Reply, context: Context) -> Response:
         match reply:
-            case Task() if op == "DescribeImageTaskDetail":
-                return _answer(tasks.write_detail(reply), context)
-            case Task() if op.startswith("DescribeAigc"):
-                return _answer(tasks.write_aigc(op, reply), context)
-            case Task() if op == "ManageTask":
-                return _answer({}, context)
             case Task():
-                return _answer({"TaskId": decorated(reply)}, context)
+                return _answer(_TASKS.get(op, _created)(reply), context)
             case Page():
-                return _answer(tasks.write_list(reply), context)
+                return _answer(_PAGES.get(op, tasks.write_list)(reply), context)
+            case TemplatePage():
+                return _answer(templates.write_page(reply), context)
             case _:
                 raise TypeError(f"{op} does not answer {type(reply).__name__}")
 
@@ -136,6 +141,11 @@ class Tencent(Dialect):
         match command:
             case Submit():
                 return Task(id=data.text("TaskId"), status=Status.QUEUED, submit=command)
+            # What is told shows which action told it.
+            case Fetch() if data.has("TaskStatus"):
+                return scenarios.read_status(data, command)
+            case Fetch() if data.has(workflows.WORKFLOW):
+                return workflows.read_detail(data, command)
             case Fetch(id=id, kind=kind):
                 query = query_of(id, kind)
                 read = tasks.read_detail if query == "DescribeImageTaskDetail" else tasks.read_aigc
@@ -143,17 +153,27 @@ class Tencent(Dialect):
             case Cancel(id=id, kind=kind):
                 status = Status.CANCELED  # the answer says no more than that it was heeded
                 return Task(id=id, status=status, submit=Submit(kind=kind or Kind.IMAGE))
+            case List() if data.has("Tasks"):
+                return scenarios.read_page(data, command)
+            case List() if any(one.has("TaskType") for one in data.objects("TaskSet")):
+                return workflows.read_page(data, command)
             case List():
                 return tasks.read_page(data, command)
+            case Templates():
+                return templates.read_page(data)
             case _:
                 raise Unsupported("Tencent has no such operation")
 
     # ------------------------------------------------------------------------------------ fault
 
     def write_fault(self, op: str | None, fault: Fault, context: Context) -> Response:
-        name = commands.wire_name(op, fault.parameter)
+        ours = fault.parameter
+        name = commands.LIST_NAMES.get(op or "", {}).get(ours or "", ours)
         error = faults.write(op, fault, name, chinese=_speaks_chinese(context.request))
         return _answer({"Error": error}, context, retry_after_header(fault))
+
+    def parameter_name(self, op: str, name: str, submit: Submit) -> str:
+        return commands.parameter_name(op, name, submit)
 
     # -------------------------------------------------------------------------------------- key
 
@@ -247,6 +267,30 @@ def _speaks_chinese(request: Request) -> bool:
     # Found, not read: a fault may be told of a form that nobody has a key for.
     said = request.body if _is_form(request) else request.query.encode()
     return _CHINESE.search(said) is not None
+
+
+def _created(task: Task) -> dict[str, Any]:
+    return {"TaskId": decorated(task)}
+
+
+def _heeded(task: Task) -> dict[str, Any]:
+    return {}
+
+
+# What is answered with a task, and with a list, by the action; with its id where none is named.
+_TASKS: Mapping[str, Callable[[Task], dict[str, Any]]] = {
+    "DescribeImageTaskDetail": tasks.write_detail,
+    "DescribeAigcImageTask": partial(tasks.write_aigc, "DescribeAigcImageTask"),
+    "DescribeAigcVideoTask": partial(tasks.write_aigc, "DescribeAigcVideoTask"),
+    "DescribeTaskDetail": workflows.write_detail,
+    "DescribeAigcTaskStatus": scenarios.write_status,
+    "DescribeAigcTaskList": scenarios.write_alone,
+    "ManageTask": _heeded,
+}
+_PAGES: Mapping[str, Callable[[Page], dict[str, Any]]] = {
+    "DescribeTasks": workflows.write_list,
+    "DescribeAigcTaskList": scenarios.write_page,
+}
 
 
 DIALECTS = (Tencent(),)

@@ -6,10 +6,12 @@ What an action takes at all is in `tencent_parameters`; what has been read there
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
+from safelight.dialects import tencent_demands as demands
 from safelight.dialects import tencent_parameters as parameters
+from safelight.dialects import tencent_templates as templates
 from safelight.dialects.tencent_words import (
     FORMATS,
     MEDIA_TYPES,
@@ -31,6 +33,7 @@ from safelight.task import (
     Source,
     Status,
     Submit,
+    Templates,
 )
 from safelight.wire import (
     FLAG,
@@ -91,16 +94,11 @@ AIGC_EXTRA = {
 }
 CREATE = {Kind.IMAGE: "CreateAigcImageTask", Kind.VIDEO: "CreateAigcVideoTask"}
 
-# What only this wire can say: kept as it came, and written back.
-AIGC_KEPT = ("SceneType", "EnhancePrompt", "Operator")
-PROCESS_KEPT = (
-    "OutputStorage",
-    "OutputDir",
-    "OutputPath",
-    "Definition",
-    "ResourceId",
-    "ScheduleId",
-)
+# What only this wire can say, and what changes no result: kept as it came, and written back. Where
+# files go is among it: clients of the service always name a bucket of theirs, and read SignedUrl.
+AIGC_KEPT = ("Operator",)
+PROCESS_KEPT = ("OutputStorage", "OutputDir", "OutputPath", "ResourceId")
+_ECHOED = (*PROCESS_KEPT, "Definition", "InputInfo", "ImageTask")
 
 # The lists of files: the parameter, the address in an item, and what the file is.
 _LISTS = (
@@ -110,20 +108,38 @@ _LISTS = (
 )
 _FRAMES = (("ImageUrl", Role.FIRST_FRAME), ("LastImageUrl", Role.LAST_FRAME))
 
+# What is read into our words, or kept: whatever else these actions take is a demand.
+_HEEDED: dict[str, frozenset[str]] = {
+    CREATE[kind]: frozenset(
+        {
+            *("ModelName", "ModelVersion", "AdditionalParameters"),
+            *AIGC_KEPT,
+            *AIGC[kind].names,
+            *(f"ExtraParameters.{name}" for name in AIGC_EXTRA[kind].names),
+            *(name for name, _ in _FRAMES),
+            *(f"{name}.*.{address}" for name, address, _ in _LISTS),
+        }
+    )
+    for kind in Kind
+} | {"ProcessImage": frozenset({"InputInfo", "ImageTask", *PROCESS_KEPT})}
+_ADDITIONAL = "AdditionalParameters"
+
 # Our names, as faults carry them, in the wire's.
-_ADDITIONAL = {name: "AdditionalParameters" for name in ("width", "height", "seed")}
-NAMES: dict[str, dict[str, str]] = {
+_NAMES: dict[str, dict[str, str]] = {
     CREATE[kind]: {
         "model": "ModelName",
-        "sources": "ImageInfos",
-        **_ADDITIONAL,
+        **{name: _ADDITIONAL for name in ("width", "height", "seed")},
         **{field.ours: field.theirs for field in AIGC[kind].fields},
         **{field.ours: f"ExtraParameters.{field.theirs}" for field in AIGC_EXTRA[kind].fields},
     }
     for kind in Kind
-} | {
-    "ProcessImage": {"sources": "InputInfo", "operations": "ImageTask"},
+} | {"ProcessImage": {"sources": "InputInfo", "operations": "ImageTask"}}
+
+# The same for what is wrong with a list, which is no submission.
+LIST_NAMES: dict[str, dict[str, str]] = {
     "DescribeImageTasks": {"limit": "Limit", "before": "ScrollToken"},
+    "DescribeTasks": {"limit": "Limit", "before": "ScrollToken"},
+    "DescribeAigcTaskList": {"limit": "PageSize"},
 }
 
 # What a list may be asked for, by Status and SubTaskHasFailed; the first that fits is written.
@@ -142,6 +158,8 @@ _LIST_FIELDS = Fields(
     Field("until", "EndTime", UNTIL),
 )
 
+# Without an ImageTask the picture is written again as it is.
+AS_IT_IS = (Operation(name="encode"),)
 # What ProcessImage does without an input; and what it has no parameter for.
 _MAKING = ("create_image", "ai_compose")
 _UNPROCESSED = (
@@ -176,12 +194,18 @@ def read_command(op: str, values: Mapping[str, Any]) -> Command:
         case "CreateAigcVideoTask":
             return _read_create(Kind.VIDEO, values)
         case "DescribeImageTasks":
-            return _read_list(values)
+            return _read_list(values, Kind.IMAGE)
+        case "DescribeTasks":
+            return _read_list(values, None)
+        case "DescribeProcessImageTemplates":
+            return templates.read_asked(values)
         case "ManageTask":
             parameters.choose("OperationType", values["OperationType"], ("Abort",))
             return Cancel(id=_id(values))
         case "DescribeAigcVideoTask":
             return Fetch(id=_id(values), kind=Kind.VIDEO)
+        case "DescribeTaskDetail" | "DescribeAigcTaskStatus":
+            return Fetch(id=_id(values))
         case _:
             return Fetch(id=_id(values), kind=Kind.IMAGE)
 
@@ -194,19 +218,14 @@ def _id(values: Mapping[str, Any]) -> str:
 
 
 def _read_process(values: Mapping[str, Any]) -> Submit:
-    parameters.reject(values, "StdExtInfo")
-    parameters.reject(values, "AddOnParameter")
     operations = parameters.read_operations(values.get("ImageTask", {}))
-    path = values.get("OutputPath")
-    if path and not path.endswith(".{format}"):
-        raise InvalidValue("OutputPath: must end in .{format}", parameter="OutputPath")
-    names = (*PROCESS_KEPT, "InputInfo", "ImageTask")
+    _check_path(values.get("OutputPath", ""))
     return Submit(
         model=PROCESS_IMAGE,
         sources=_read_input(values, operations),
-        # Without an ImageTask the picture is written again as it is, as another format perhaps.
-        operations=operations or (Operation(name="encode"),),
-        extra={name: _without_secrets(values[name]) for name in names if name in values},
+        operations=operations or AS_IT_IS,
+        extra={name: _without_secrets(values[name]) for name in _ECHOED if name in values},
+        demands=demands.read(values, _HEEDED["ProcessImage"]),
     )
 
 
@@ -226,6 +245,29 @@ def _read_input(values: Mapping[str, Any], operations: tuple[Operation, ...]) ->
     return (Source(url=url),)
 
 
+_PLACEHOLDER = re.compile(r"\{([^{}]{0,64})\}")
+_PLACEHOLDERS = frozenset({"inputName", "inputFormat", "format", "definition", "number"})  # [doc]
+# Characters of an OutputPath, and of what is filled in: a name that is there often is told often.
+_LONGEST_PATH, _LONGEST_NAME = 2048, 255
+
+
+def _check_path(path: str) -> None:
+    """Raise `InvalidValue` for an OutputPath that cannot be filled in."""
+    if path and not path.endswith(".{format}"):
+        raise InvalidValue("OutputPath: must end in .{format}", parameter="OutputPath")
+    if len(path) > _LONGEST_PATH:
+        raise Malformed("OutputPath", f"longer than {_LONGEST_PATH} characters")
+    for name in _PLACEHOLDER.findall(path):
+        if name not in _PLACEHOLDERS:
+            text = f"OutputPath: there is no placeholder {{{name}}}"
+            raise InvalidValue(text, parameter="OutputPath")
+
+
+def fill_path(path: str, values: Mapping[str, str]) -> str:
+    """An OutputPath with its placeholders filled in; what a value has in it is left as it is."""
+    return _PLACEHOLDER.sub(lambda found: values.get(found[1], found[0])[:_LONGEST_NAME], path)
+
+
 def _without_secrets(value: Any) -> Any:
     """`value` without the keys to somebody's storage, which are not ours to keep or to show."""
     if not isinstance(value, dict):
@@ -233,32 +275,30 @@ def _without_secrets(value: Any) -> Any:
     return {
         name: _without_secrets(member)
         for name, member in value.items()
-        if name not in ("S3SecretId", "S3SecretKey")
+        if name not in demands.SECRETS
     }
 
 
 def _read_create(kind: Kind, values: Mapping[str, Any]) -> Submit:
-    parameters.reject(values, "StoreCosParam")
-    parameters.reject(values, "SubjectInfos")
     said = Reading(values)
     top = AIGC[kind].read(said)
-    extra_parameters = said.object("ExtraParameters")
-    shape = AIGC_EXTRA[kind].read(extra_parameters)
-    rest, more = _read_additional(values.get("AdditionalParameters") or "{}")
+    shape = AIGC_EXTRA[kind].read(said.object("ExtraParameters"))
+    additional = _read_additional(values.get(_ADDITIONAL) or "{}", shape)
     sources = _read_sources(values)
     if not top.get("prompt", "").strip() and not sources:
         raise Malformed("Prompt", "required", "missing")
     require("OutputImageCount", top.get("count"), 1, 2**31)
     require("Duration", top.get("duration"), 1, 2**31)
     extra = {name: values[name] for name in AIGC_KEPT if name in values}
-    extra |= _kept_items(values)
-    unread = extra_parameters.values.keys() - AIGC_EXTRA[kind].names
-    if unread:
-        extra["ExtraParameters"] = {name: extra_parameters.values[name] for name in sorted(unread)}
-    if rest:
-        extra["AdditionalParameters"] = rest
-    model = _read_model(kind, values)
-    return Submit(kind=kind, model=model, sources=sources, extra=extra, **top, **shape, **more)
+    return Submit(
+        kind=kind,
+        model=_read_model(kind, values),
+        sources=sources,
+        extra=extra | additional.kept,
+        demands=demands.read(values, _HEEDED[CREATE[kind]]) | additional.demands,
+        **top,
+        **shape | additional.words,
+    )
 
 
 def _read_model(kind: Kind, values: Mapping[str, Any]) -> str:
@@ -268,20 +308,42 @@ def _read_model(kind: Kind, values: Mapping[str, Any]) -> str:
     return f"{name}-{version}" if version else str(name)
 
 
-def _read_additional(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What AdditionalParameters says, a JSON text: what is not ours, and size and seed as ours."""
+class _Additional(NamedTuple):
+    """What AdditionalParameters says: in our words, what to keep, and what is demanded."""
+
+    words: dict[str, Any]
+    kept: dict[str, Any]
+    demands: dict[str, Any]
+
+
+def _read_additional(text: str, shape: Mapping[str, Any]) -> _Additional:
+    """Read AdditionalParameters, a JSON text: `size` and `seed` are ours. Raises `Malformed`.
+
+    `shape` is what ExtraParameters says, which a size must not contradict.
+    """
     try:
-        reading = Reading(read_json(text.encode(errors="replace")), "AdditionalParameters")
+        reading = Reading(read_json(text.encode(errors="replace")), _ADDITIONAL)
     except Malformed:
-        raise Malformed("AdditionalParameters", "not a JSON object") from None
-    more: dict[str, Any] = {}
+        raise Malformed(_ADDITIONAL, "not a JSON object") from None
+    words: dict[str, Any] = {}
+    kept: dict[str, Any] = {}
     if reading.has("size"):
-        path = reading.at("size")
-        more = merge_frames([read_frame(reading.text("size"), path)])
+        size, path = reading.text("size"), reading.at("size")
+        words = _frame(size)
+        if "width" not in words:  # the page has pixels here; elsewhere it is said where this was
+            kept = {_ADDITIONAL: {"size": size}}
+        for name in words.keys() & shape.keys():
+            if words[name] != shape[name]:
+                theirs = _NAMES[CREATE[Kind.IMAGE]][name]
+                raise Malformed(path, f"says another {name} than {theirs}")
     if reading.has("seed"):
-        more["seed"] = reading.value("seed", SEED)
-    rest = {name: value for name, value in reading.values.items() if name not in ("size", "seed")}
-    return rest, more
+        words["seed"] = reading.value("seed", SEED)
+    others = {
+        reading.at(name): value
+        for name, value in reading.values.items()
+        if name not in ("size", "seed") and value is not None
+    }
+    return _Additional(words, kept, others)
 
 
 def _read_sources(values: Mapping[str, Any]) -> tuple[Source, ...]:
@@ -298,27 +360,14 @@ def _read_sources(values: Mapping[str, Any]) -> tuple[Source, ...]:
     return tuple(sources)
 
 
-def _kept_items(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What the lists of files say beside the addresses."""
-    kept = {}
-    for name, address, _ in _LISTS:
-        items = [
-            {key: value for key, value in item.items() if key != address}
-            for item in values.get(name, ())
-        ]
-        if any(items):
-            kept[name] = items
-    return kept
-
-
-def _read_list(values: Mapping[str, Any]) -> List:
+def _read_list(values: Mapping[str, Any], kind: Kind | None) -> List:
     failed = values.get("SubTaskHasFailed")
     parameters.choose("Status", values["Status"], ("WAITING", "PROCESSING", "FINISH"))
     statuses = _FILTERS.get((values["Status"], failed), _FILTERS[values["Status"], None])
     said = Reading(values)
     require("Limit", values.get("Limit"), 1, 100)
     return List(
-        kind=Kind.IMAGE,
+        kind=kind,
         statuses=statuses,
         limit=said.integer("Limit", 10),
         before=values.get("ScrollToken") or None,
@@ -332,8 +381,6 @@ def _read_list(values: Mapping[str, Any]) -> List:
 
 def write_command(command: Command) -> tuple[str, dict[str, Any]]:
     """The action that says `command`, and its parameters. Raises `Unsupported`."""
-    if isinstance(command, Submit):
-        refuse_demands(command, "Tencent")
     match command:
         case Submit(operations=operations, model=model) if operations or model == PROCESS_IMAGE:
             return "ProcessImage", _write_process(command)
@@ -345,6 +392,8 @@ def write_command(command: Command) -> tuple[str, dict[str, Any]]:
             return "ManageTask", {"OperationType": "Abort", "TaskId": id}
         case List():
             return "DescribeImageTasks", _write_list(command)
+        case Templates():
+            return "DescribeProcessImageTemplates", templates.write_asked(command)
         case _:
             raise Unsupported(f"Tencent has no action to {deed(command)}")
 
@@ -355,7 +404,17 @@ def _refuse(given: Mapping[str, Any], action: str) -> None:
             raise Unsupported(f"Tencent's {action} has no parameter for {name}", parameter=name)
 
 
+def _check_demands(submit: Submit, action: str) -> None:
+    """Raise `Unsupported` for a demand of another wire, or of another action."""
+    shape, heeded = parameters.ACTIONS[action], _HEEDED[action]
+    known = {name for name in submit.demands if demands.known(name, shape, heeded)}
+    if action != "ProcessImage":
+        known |= {name for name in submit.demands if name.startswith(f"{_ADDITIONAL}.")}
+    refuse_demands(submit, f"Tencent's {action}", known)
+
+
 def _write_process(submit: Submit) -> dict[str, Any]:
+    _check_demands(submit, "ProcessImage")
     unsaid = {
         "kind": submit.kind is not Kind.IMAGE,
         "model": submit.model not in ("", PROCESS_IMAGE),
@@ -370,9 +429,11 @@ def _write_process(submit: Submit) -> dict[str, Any]:
     if submit.sources:
         url = {"Url": _url_of(submit.sources[0])}
         body["InputInfo"] = {"Type": "URL", "UrlInputInfo": url}
-    if submit.operations:
+    # A template, or a scenario, says what to do: what was not asked for is not said beside it.
+    if submit.operations and not (submit.demands and submit.operations == AS_IT_IS):
         body["ImageTask"] = parameters.write_operations(submit.operations)
-    return body | {name: submit.extra[name] for name in PROCESS_KEPT if name in submit.extra}
+    body |= {name: submit.extra[name] for name in PROCESS_KEPT if name in submit.extra}
+    return body | demands.write(submit.demands)
 
 
 def _url_of(source: Source) -> str:
@@ -391,22 +452,54 @@ def _write_create(submit: Submit) -> dict[str, Any]:
         "count": submit.kind is Kind.VIDEO and submit.count != 1,
     }
     _refuse(unsaid, CREATE[submit.kind])
+    _check_demands(submit, CREATE[submit.kind])
     kept = {name: submit.extra[name] for name in AIGC_KEPT if name in submit.extra}
     body = {**_write_model(submit), **AIGC[submit.kind].write(submit), **kept}
     if not submit.prompt:
         del body["Prompt"]
-    body |= _write_sources(submit)
-    shape = {**submit.extra.get("ExtraParameters", {}), **AIGC_EXTRA[submit.kind].write(submit)}
+    others = dict(submit.demands)
+    body |= _write_sources(submit, others)
+    size = _size_in_words(submit)
+    said_there = _frame(size) if size else {}
+    shape = AIGC_EXTRA[submit.kind].write(submit)
+    names = _NAMES[CREATE[submit.kind]]
+    for name in said_there:
+        del shape[names[name].rpartition(".")[2]]
     if shape:
         body["ExtraParameters"] = shape
-    additional = dict(submit.extra.get("AdditionalParameters", {}))
+    additional: dict[str, Any] = {} if size is None else {"size": size}
     if submit.width and submit.height:
         additional["size"] = f"{submit.width}x{submit.height}"
     if submit.seed is not None:
         additional["seed"] = submit.seed
+    for name in submit.demands:
+        if name.startswith(f"{_ADDITIONAL}."):
+            additional[name.partition(".")[2]] = others.pop(name)
     if additional:
-        body["AdditionalParameters"] = compact_json(additional)
-    return body
+        body[_ADDITIONAL] = compact_json(additional)
+    return _merge(body, demands.write(others))
+
+
+def _size_in_words(submit: Submit) -> str | None:
+    """The size in AdditionalParameters, where it came as a ratio or a resolution."""
+    kept = submit.extra.get(_ADDITIONAL)  # of this wire, or of another that has the name too
+    size = kept.get("size") if isinstance(kept, Mapping) else None
+    try:
+        said = _frame(size) if isinstance(size, str) else {}
+    except Malformed:
+        said = {}
+    same = said and all(getattr(submit, name) == word for name, word in said.items())
+    return size if same else None
+
+
+def _frame(size: str) -> dict[str, Any]:
+    return merge_frames([read_frame(size, f"{_ADDITIONAL}.size")])
+
+
+def _merge(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """What both say: of an object that both have, the members of both."""
+    both = {name: {**first[name], **second[name]} for name in first if name in second}
+    return {**first, **second, **both}
 
 
 def _write_model(submit: Submit) -> dict[str, str]:
@@ -417,10 +510,12 @@ def _write_model(submit: Submit) -> dict[str, str]:
     return {"ModelName": submit.model}
 
 
-def _write_sources(submit: Submit) -> dict[str, Any]:
+def _write_sources(submit: Submit, others: dict[str, Any]) -> dict[str, Any]:
+    """The files; what of the demands (`others`) belongs to an item of theirs is taken out there."""
     written: dict[str, Any] = {}
     frames = {role: name for name, role in _FRAMES}
     lists = {role: (name, address) for name, address, role in _LISTS}
+    said = _take_items(others)
     for source in submit.sources:
         url = _url_of(source)
         if submit.kind is Kind.IMAGE and source.role is not Role.IMAGE:
@@ -430,11 +525,24 @@ def _write_sources(submit: Submit) -> dict[str, Any]:
         elif source.role in lists:
             name, address = lists[source.role]
             items = written.setdefault(name, [])
-            kept = submit.extra.get(name, ())
-            items.append({address: url, **(kept[len(items)] if len(items) < len(kept) else {})})
+            items.append({address: url} | said.pop(f"{name}.{len(items)}", {}))
         else:
             raise Unsupported(f"Tencent takes no such {source.role}", parameter="sources")
+    for item, members in said.items():
+        name = f"{item}.{next(iter(members))}"
+        raise Unsupported(f"{name}: there is no such source", parameter=name)
     return written
+
+
+def _take_items(others: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """What is demanded of the items of the lists of files, taken out of `others`."""
+    said: dict[str, dict[str, Any]] = {}
+    lists = [name for name, _, _ in _LISTS]
+    for name in list(others):
+        if name.partition(".")[0] in lists:
+            item, _, member = name.rpartition(".")
+            said.setdefault(item, {})[member] = others.pop(name)
+    return said
 
 
 def _write_list(asked: List) -> dict[str, Any]:
@@ -453,11 +561,36 @@ def _write_list(asked: List) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------------ names
 
 
-def wire_name(op: str | None, name: str | None) -> str | None:
-    """The wire's name for a parameter that a fault carries in ours; its own names are left."""
-    if name is None:
-        return None
-    head, dot, rest = name.partition(".")
-    if head in NAMES.get(op or "", {}):
-        return NAMES[op or ""][head] + dot + rest
-    return (parameters.parameter_of_step(name) if op == "ProcessImage" else None) or name
+def parameter_name(op: str, name: str, submit: Submit) -> str:
+    """What action `op` calls the parameter of `submit` that a fault names in our words."""
+    head, _, rest = name.partition(".")
+    kept: dict[str, Any] = getattr(submit, head) if head in ("extra", "demands") else {}
+    if kept:  # what was too long of it
+        return max(kept, key=lambda one: len(compact_json(kept[one])))
+    if op == "ProcessImage":
+        if head == "sources" and rest:
+            return "InputInfo.UrlInputInfo.Url"
+        return parameters.parameter_of_step(name) or _NAMES[op].get(head, name)
+    if head == "sources":
+        return _name_of_source(submit.sources, int(rest) if rest.isdecimal() else None)
+    size = _size_in_words(submit)
+    if size and head in _frame(size):
+        return _ADDITIONAL
+    return _NAMES[op].get(head, name)
+
+
+def _name_of_source(sources: Sequence[Source], index: int | None) -> str:
+    """Where a source was given; without a number, the parameter of the last one, the rarest sort.
+
+    It is in the order in which the sources were read.
+    """
+    if index is not None and index < len(sources):
+        role = sources[index].role
+        for name, address, its in _LISTS:
+            if its is role:
+                number = sum(one.role is role for one in sources[:index])
+                return f"{name}.{number}.{address}"
+        return dict((its, name) for name, its in _FRAMES)[role]
+    last = sources[-1].role if sources else Role.IMAGE
+    fields = (*_FRAMES, *((name, its) for name, _, its in _LISTS))
+    return next(name for name, its in fields if its is last)

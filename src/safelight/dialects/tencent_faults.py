@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from safelight.dialects.chinese import in_chinese
 from safelight.errors import (
     BadRequest,
     Conflict,
@@ -73,6 +74,7 @@ _VALUES = {
     for name in ("Definition", "Format", "Quality", "Width", "Height", "Limit", "InputInfo")
 } | {"OperationType": "InvalidParameterValue.InvalidOperationType"}
 _NOT_PROCESSING = "InvalidParameterValue.NotProcessingTask"
+_NO_TEMPLATE = "ResourceNotFound.TemplateNotExist"
 
 # What is said to a code, in English and in Chinese; without a line here, what the fault says.
 _ENGLISH = {
@@ -138,6 +140,8 @@ def _code(op: str | None, fault: Fault, name: str | None) -> str:
             return _UNKNOWN[what]
         case Conflict() if op == "ManageTask":
             return _NOT_PROCESSING
+        case NotFound() if name == "Definition":
+            return _NO_TEMPLATE
         case InvalidValue():
             last = (name or "").rpartition(".")[2]
             return _VALUES.get(last, "InvalidParameterValue")
@@ -145,15 +149,16 @@ def _code(op: str | None, fault: Fault, name: str | None) -> str:
 
 
 def _message(code: str, fault: Fault, name: str | None, *, chinese: bool) -> str:
+    tell = in_chinese if chinese else str
     words: dict[str, Any] = {
         "name": (_name(fault) or name or "")[:_NAMED],
-        "detail": fault.message.removeprefix(f"{fault.parameter}: "),
+        "detail": tell(fault.message.removeprefix(f"{fault.parameter}: ")),
     }
     if isinstance(fault, RateLimited):
         words |= _rate(fault, chinese=chinese)
     text = (_CHINESE if chinese else _ENGLISH).get(_key(code, fault))
     if text is None or any(f"{{{word}}}" in text and not words.get(word) for word in _NEEDED):
-        return fault.message
+        return tell(fault.message)
     return text.format(**words)
 
 
@@ -183,6 +188,7 @@ _FAULTS: Mapping[str, type[Fault]] = {
     "InvalidParameterValue": InvalidValue,
     "InvalidParameterValue.TaskId": NotFound,  # the service's words: the id was not found [doc]
     _NOT_PROCESSING: Conflict,
+    _NO_TEMPLATE: InvalidValue,  # no task is missing
     "UnknownParameter": UnknownParameter,
     "UnsupportedOperation": Unsupported,
     "UnsupportedRegion": InvalidValue,

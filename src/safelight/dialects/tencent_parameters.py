@@ -160,7 +160,14 @@ def _read_unsigned(value: Any, path: str) -> int:
     return number
 
 
+def _read_count(value: Any, path: str) -> int:
+    # A text in the page's own example of DescribeTasks [doc].
+    text = isinstance(value, str) and _INDEX.fullmatch(value)
+    return _read_unsigned(int(value) if text else value, path)
+
+
 UNSIGNED = Sort("unsigned integer", _read_unsigned, INTEGER.write, INTEGER.parse)
+COUNT = UNSIGNED._replace(read=_read_count)
 SWITCH = pairs(TEXT, ("ON", "ON"), ("OFF", "OFF"))
 
 # -------------------------------------------------------------------------- where files come from
@@ -428,6 +435,14 @@ def parameter_of_step(name: str) -> str | None:
 
 _COS = Object(CosBucketName=TEXT, CosBucketRegion=TEXT, CosBucketPath=TEXT)
 _TASK = Object(TaskId=TEXT).needing("TaskId")
+_LIST = Object(
+    Status=TEXT,
+    Limit=COUNT,
+    ScrollToken=TEXT,
+    StartTime=TEXT,
+    EndTime=TEXT,
+    SubTaskHasFailed=FLAG,
+).needing("Status")
 _GENERATION: dict[str, Shape] = {
     "ModelName": TEXT,
     "ModelVersion": TEXT,
@@ -466,14 +481,7 @@ ACTIONS: Mapping[str, Object] = {
             ExtPrompt=Items(Object(Prompt=TEXT, Role=TEXT)),
         ),
     ),
-    "DescribeImageTasks": Object(
-        Status=TEXT,
-        Limit=UNSIGNED,
-        ScrollToken=TEXT,
-        StartTime=TEXT,
-        EndTime=TEXT,
-        SubTaskHasFailed=FLAG,
-    ).needing("Status"),
+    "DescribeImageTasks": _LIST,
     "ManageTask": Object(OperationType=TEXT, TaskId=TEXT).needing("OperationType", "TaskId"),
     "CreateAigcImageTask": Object(
         ImageInfos=Items(_REFERENCE),
@@ -513,6 +521,32 @@ ACTIONS: Mapping[str, Object] = {
         **_GENERATION,
     ),
     "DescribeAigcVideoTask": _TASK,
+    "DescribeProcessImageTemplates": Object(
+        Definitions=Items(UNSIGNED),
+        Offset=UNSIGNED,
+        Limit=UNSIGNED,
+        Name=TEXT,
+        OrderType=INTEGER,
+        OrderBy=TEXT,
+        Type=TEXT,
+    ),
+    "DescribeTaskDetail": _TASK,
+    "DescribeTasks": _LIST,
+    "DescribeAigcTaskStatus": _TASK,
+    "DescribeAigcTaskList": Object(
+        PageNum=INTEGER,
+        PageSize=INTEGER,
+        QueryTaskFilter=Object(
+            TaskId=TEXT,
+            TaskType=TEXT,
+            TaskStatus=TEXT,
+            Resolution=TEXT,
+            Ratio=TEXT,
+            ExecuteMode=TEXT,
+            VideoType=TEXT,
+            ModelTier=TEXT,
+        ),
+    ),
 }
 
 # The common parameters where they are ordinary ones: GET, and the older signature [doc].
@@ -552,12 +586,6 @@ def write_echo(operations: Iterable[Operation]) -> dict[str, Any]:
         return write_operations(operations)
     except Unsupported:
         return {}
-
-
-def reject(values: Mapping[str, Any], name: str) -> None:
-    """Raise `Unsupported` where a parameter that cannot be heeded here says anything."""
-    if values.get(name) not in (None, "", {}, [], "{}"):
-        raise Unsupported(f"{name}: this server cannot do that", parameter=name)
 
 
 def choose(path: str, word: str, words: tuple[str, ...]) -> None:

@@ -10,6 +10,7 @@ from urllib.parse import quote, unquote
 
 from safelight.dialects import tencent_faults as faults
 from safelight.dialects import tencent_parameters as parameters
+from safelight.dialects.tencent_commands import fill_path
 from safelight.dialects.tencent_words import (
     DIALECT,
     FORMATS,
@@ -95,7 +96,7 @@ def write_detail(task: Task) -> dict[str, Any]:
     own = _own(task)
     if "Definition" in own:
         data["Definition"] = own["Definition"]
-    return data | _asked(task, own)
+    return data | write_asked(task)
 
 
 def _results(task: Task, outcome: str, code: str, message: str) -> list[dict[str, Any]]:
@@ -108,17 +109,20 @@ def _results(task: Task, outcome: str, code: str, message: str) -> list[dict[str
         {
             **result,
             "Message": "SUCCESS",
-            "Output": {"Path": _output_path(task, one, index), **stored, "SignedUrl": one.url},
+            "Output": {"Path": write_path(task, one, index), **stored, "SignedUrl": one.url},
             "Progress": 100,
         }
         for index, one in enumerate(task.artifacts)
     ]
 
 
-def _asked(task: Task, own: Mapping[str, Any]) -> dict[str, Any]:
-    """InputInfo and ImageTask: as they came, or what they would be for what was asked elsewhere."""
+def write_asked(task: Task) -> dict[str, Any]:
+    """InputInfo and ImageTask: as they came, or what they would be for what was asked otherwise."""
+    own = _own(task)
     said = {name: own[name] for name in ("ImageTask", "InputInfo") if name in own}
     submit = task.submit
+    if task.dialect == DIALECT and submit.model == PROCESS_IMAGE:
+        return said
     if "ImageTask" not in said and submit.operations:
         said["ImageTask"] = parameters.write_echo(submit.operations)
     url = next((source.url for source in submit.sources if source.url), None)
@@ -127,27 +131,37 @@ def _asked(task: Task, own: Mapping[str, Any]) -> dict[str, Any]:
     return said
 
 
-def _output_path(task: Task, artifact: Artifact, index: int) -> str:
-    """Where the result would lie: OutputPath in OutputDir, or its input's name beside it [doc]."""
+def write_path(task: Task, artifact: Artifact, index: int) -> str:
+    """Where the result lies: here, in its link, or where OutputPath would have it.
+
+    The SDK of the international site knows no SignedUrl, so that without an OutputPath this is all
+    that its callers have of the file [client].
+    """
     own = _own(task)
-    if not own and not task.submit.sources:  # made elsewhere, from words: most of what is asked
-        name = f"{task.id}_{index}" if index else task.id
-        return f"/{name}.{FORMATS.get(artifact.media_type or '') or 'png'}"
+    template = own.get("OutputPath")
+    if not template:
+        return _path_of(artifact.url or "")
     source = next((source.url for source in task.submit.sources if source.url), "")
-    folder, name = posixpath.split(_path_of(source))
+    folder, name = posixpath.split(unquote(_path_of(source)))
     stem, extension = posixpath.splitext(name)
-    format = FORMATS.get(artifact.media_type or "") or extension.lstrip(".") or "png"
-    template = own.get("OutputPath") or "{inputName}.{format}"
-    path = template.removesuffix(".{format}").replace("{inputName}", stem or task.id)
-    number = f"_{index}" if index else ""
-    return posixpath.join("/", own.get("OutputDir") or folder, f"{path}{number}.{format}")
+    values = {
+        "inputName": stem or task.id,
+        "inputFormat": extension.lstrip("."),
+        "format": FORMATS.get(artifact.media_type or "") or extension.lstrip(".") or "png",
+        "definition": str(own.get("Definition", 0)),
+        "number": str(index),
+    }
+    if index and "{number}" not in template:  # nor do two results have one name
+        template = f"{template.removesuffix('.{format}')}_{index}.{{format}}"
+    path = fill_path(template, values)
+    return posixpath.join("/", own.get("OutputDir") or folder, path)
 
 
 def _path_of(url: str) -> str:
     """The path of an address, without its query."""
     _, _, rest = url.partition("#")[0].partition("?")[0].partition("://")
     _, slash, path = rest.partition("/")
-    return unquote(slash + path)
+    return slash + path
 
 
 def write_aigc(op: str, task: Task) -> dict[str, Any]:
@@ -196,16 +210,16 @@ def read_detail(data: Reading, command: Fetch) -> Task:
     results = data.objects("ImageProcessTaskResultSet")
     code, number, message = _read_error(data, results)
     word = data.text("Status", None)
-    outcome = _outcome(word, results, failed=bool(code or number))
-    status, values = DETAIL_STATES.read(outcome), _TIMES.read_echo(data)
-    if not DETAIL_STATES.knows(outcome):
+    said = outcome(word, results, failed=bool(code or number))
+    status, values = DETAIL_STATES.read(said), _TIMES.read_echo(data)
+    if not DETAIL_STATES.knows(said):
         values["status_word"] = word
     if status is Status.FAILED:
         failure = faults.read_failure(code, number, message)
         values["failure"] = failure
-        status = Status.CANCELED if failure.code is FailureCode.CANCELED else status
-    values["artifacts"] = _read_outputs(results)
-    values["progress"] = _progress(results)
+        status = ended_so(failure)
+    values["artifacts"] = read_outputs(results)
+    values["progress"] = read_progress(results)
     return build_task(values, id=command.id, status=status, submit=_read_asked(data))
 
 
@@ -220,7 +234,7 @@ def _read_error(data: Reading, results: list[Reading]) -> tuple[str, int, str]:
     return "", 0, data.echo("Message", TEXT, "")
 
 
-def _outcome(word: str | None, results: list[Reading], *, failed: bool) -> Any:
+def outcome(word: str | None, results: list[Reading], *, failed: bool) -> Any:
     """The word for the status and for how the parts came out."""
     if word == "FAIL":  # not documented; the agents' scripts take it for an end [client]
         return ("FINISH", "FAIL")
@@ -232,14 +246,20 @@ def _outcome(word: str | None, results: list[Reading], *, failed: bool) -> Any:
     return (word, "SUCCESS" if parts <= {"SUCCESS"} else "PROCESSING")
 
 
-def _progress(results: list[Reading]) -> int | None:
+def ended_so(failure: Failure) -> Status:
+    """How a task ended that failed so: an aborted one has a failure too."""
+    return Status.CANCELED if failure.code is FailureCode.CANCELED else Status.FAILED
+
+
+def read_progress(results: list[Reading]) -> int | None:
     """How far the parts are, together; None where none says it."""
     said = [result.echo("Progress", INTEGER) for result in results]
     known = [progress for progress in said if progress is not None]
     return sum(known) // len(known) if known else None
 
 
-def _read_outputs(results: list[Reading]) -> tuple[Artifact, ...]:
+def read_outputs(results: list[Reading]) -> tuple[Artifact, ...]:
+    """The files that the parts tell of, as far as an address can be told."""
     outputs = [result.object("Output") for result in results]
     artifacts = (_read_output(output) for output in outputs if output.values)
     return tuple(artifact for artifact in artifacts if artifact.url)
@@ -264,12 +284,13 @@ def _stored_at(storage: Reading, path: str) -> str:
 def _read_asked(data: Reading) -> Submit:
     """What was asked, as far as the answer tells."""
     if not data.has("ImageTask"):
-        return Submit(sources=_read_url(data))
+        return Submit(sources=read_url(data))
     operations = parameters.read_echo(data.values["ImageTask"])
-    return Submit(model=PROCESS_IMAGE, sources=_read_url(data), operations=operations)
+    return Submit(model=PROCESS_IMAGE, sources=read_url(data), operations=operations)
 
 
-def _read_url(data: Reading) -> tuple[Source, ...]:
+def read_url(data: Reading) -> tuple[Source, ...]:
+    """The source in InputInfo, where it has an address."""
     try:
         url = data.object("InputInfo").object("UrlInputInfo").text("Url", "")
     except Malformed:  # an echo, and no more

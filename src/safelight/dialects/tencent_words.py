@@ -22,6 +22,7 @@ _QUERIES = {
     "-WorkflowTask-": "DescribeImageTaskDetail",
     "-AigcImage-": "DescribeAigcImageTask",
     "-AigcVideo-": "DescribeAigcVideoTask",
+    "-AigcScenario-": "DescribeAigcTaskStatus",
 }
 
 FORMATS = {

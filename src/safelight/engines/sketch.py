@@ -131,10 +131,13 @@ def _check_sources(submit: Submit) -> None:
     if len(roles) > MAX_SOURCES:
         text = f"sources: {len(roles)} are too many; at most {MAX_SOURCES} are taken"
         raise InvalidValue(text, parameter="sources")
-    if Role.VIDEO in roles or Role.AUDIO in roles:
-        raise Unsupported("sources: sketch takes pictures only", parameter="sources")
+    for index, role in enumerate(roles):
+        if role in (Role.VIDEO, Role.AUDIO):
+            name = f"sources.{index}"
+            raise Unsupported(f"{name}: sketch takes pictures only", parameter=name)
     if Role.MASK in roles and (submit.kind is Kind.VIDEO or set(roles) == {Role.MASK}):
-        raise Unsupported("sources: a mask needs a picture to edit", parameter="sources")
+        name = f"sources.{roles.index(Role.MASK)}"
+        raise Unsupported(f"{name}: a mask needs a picture to edit", parameter=name)
     for role in (Role.FIRST_FRAME, Role.LAST_FRAME, Role.MASK):
         if roles.count(role) > 1:
             raise InvalidValue(f"sources: more than one {role}", parameter="sources")

@@ -50,6 +50,7 @@ from safelight.secrets import Vault
 from safelight.server import folder
 from safelight.server.bodies import Bodies
 from safelight.server.bridge import Bridge
+from safelight.server.definitions import Definitions
 from safelight.server.files import Files
 from safelight.server.housekeeping import Housekeeping
 from safelight.server.keys import Keyring, NewKey
@@ -127,6 +128,7 @@ class App:
         models: ModelMap,
         spoken: tuple[Dialect, ...],
         engines: tuple[str, ...],
+        definitions: Definitions,
     ) -> None:
         self.settings = settings
         self._models = models
@@ -192,6 +194,7 @@ class App:
             retention=settings.retention,
             max_source=settings.max_source,
             max_text=settings.max_text,
+            definitions=definitions,
         )
         self.waiting = Waiting(self.service, settings.wait_timeout, settings.max_waiting)
         self.housekeeping = Housekeeping(
@@ -234,6 +237,7 @@ class App:
         spoken = served_dialects(settings)
         models = models or ModelMap.build(settings.models, settings.engines)
         engines = _engines_to_run(settings, models)
+        definitions = Definitions(settings.definitions)
         if settings.workers:
             models.prepare(engines)
         folder.prepare(settings.data)
@@ -241,7 +245,7 @@ class App:
         blobs = _open_blobs(settings)
         parts = await _open_parts(settings, models)
         try:
-            return cls(settings, parts, blobs, vault, models, spoken, engines)
+            return cls(settings, parts, blobs, vault, models, spoken, engines, definitions)
         except BaseException:
             await parts.store.close()
             raise

@@ -69,6 +69,9 @@ OPERATIONS: Mapping[str, Mapping[str, Domain]] = {
     "encode": {"format": _FORMAT, "quality": _QUALITY},
 }
 
+# The options that say a size together.
+_SIZING = frozenset({"mode", "percent", "size", "width", "height", "long_side", "short_side"})
+
 # Of each of these options of an operation one at least must say something.
 _NEEDED: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "image_erase_logo": (("image_area_boxes",),),
@@ -89,23 +92,31 @@ QUALITIES: Mapping[str, int] = {
 def plan(submit: Submit, ruled: Iterable[Operation] = ()) -> tuple[Operation, ...]:
     """What `submit` asks for, in the order of the work, each option set; `encode` is the last.
 
-    `ruled` is what the rule of the model adds, where the task does not ask for the same itself.
+    `ruled` is what the rule of the model adds, where the task does not say the same itself.
     `format`, `quality` and the size of `submit` stand for the operations that say the same, where
     those are not given. Raises the `BadRequest` that names what cannot be done.
     """
     own = {operation.name for operation in submit.operations}
-    asked = {one.name: read(one) for one in ruled if one.name not in own}
+    beside = {one.name: one for one in ruled}
+    asked = {name: read(one) for name, one in beside.items() if name not in own}
     for operation in submit.operations:
         if operation.name not in own:
             raise InvalidValue(f"{operation.name}: given twice", parameter=operation.name)
         own.remove(operation.name)
-        asked[operation.name] = read(operation)
+        asked[operation.name] = read(_joined(operation, beside.get(operation.name)))
     resize = _implied_resize(submit)
     if resize and "image_resize" not in asked:
         asked["image_resize"] = resize
     if "encode" not in asked:
         asked["encode"] = read(_implied_encode(submit))
     return tuple(asked[name] for name in OPERATIONS if name in asked)
+
+
+def _joined(operation: Operation, ruled: Operation | None) -> Operation:
+    """`operation`, and what the rule says of it beside; but a size is said by one of the two."""
+    if ruled is None or not operation.options.keys().isdisjoint(_SIZING):
+        return operation
+    return Operation(name=operation.name, options={**ruled.options, **operation.options})
 
 
 def ruled(options: Mapping[str, Any]) -> tuple[Operation, ...]:

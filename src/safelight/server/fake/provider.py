@@ -48,6 +48,8 @@ from safelight.task import (
     Status,
     Submit,
     Task,
+    TemplatePage,
+    Templates,
     Upload,
     Uploaded,
     bare_id,
@@ -66,6 +68,11 @@ _CARDS = tuple(
     )
     for kind in Kind
 )
+_TOLD: dict[type[Command], Reply] = {
+    Models: Catalogue(models=_CARDS),
+    Templates: TemplatePage(templates=(), total=0),
+    Balance: Credits(),
+}
 # Words that no dialect has, one for each sort that states are told in.
 STRANGE_WORD, STRANGE_NUMBER = "pondering", 77
 
@@ -168,12 +175,10 @@ class Provider:
                 return self._tasks.delete(command.ids, command.kind)
             case List():
                 return self._tasks.list(command, self.now(), base)
-            case Models():
-                return Catalogue(models=_CARDS)
-            case Balance():
-                return Credits()
             case Upload() | Confirm() | Locate():
                 return self._keep_file(command, base)
+            case _:
+                return _TOLD[type(command)]
 
     def _keep_file(self, command: Upload | Confirm | Locate, base: str) -> Reply:
         """A link: nothing is kept, for no source is ever looked at here."""
