@@ -106,12 +106,22 @@ def _aigptimage(answer: httpx.Response, body: Any) -> Any:
 
 
 def _aitoearn(answer: httpx.Response, body: Any) -> Any:
+    if answer.url.path.startswith("/api/ai/images/"):
+        return _openai(answer, body)
     assert answer.status_code == 200
     assert body.keys() == {"data", "code", "message", "timestamp", "requestId"}, body
     assert isinstance(body["code"], int)
     assert body["code"] != 0
     assert body["message"]
     return body["code"]
+
+
+def _openai(answer: httpx.Response, body: Any) -> Any:
+    assert body.keys() == {"error"}, body
+    assert body["error"].keys() == {"message", "type", "param", "code"}, body
+    assert body["error"]["message"]
+    assert answer.status_code >= 400
+    return answer.status_code
 
 
 def _tencent(answer: httpx.Response, body: Any) -> Any:
