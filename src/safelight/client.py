@@ -176,8 +176,7 @@ class AsyncClient:
         and may cost.
         """
         asked = msgspec.structs.replace(submit, **words) if submit else Submit(**words)
-        if self.dialect.keeps_files and not self.dialect.uploads:
-            asked = await self._upload_sources(asked)
+        asked = await self.upload_sources(asked)
         task = await self._carry_out(asked)
         assert isinstance(task, Task)
         self._remember(task.id)
@@ -286,8 +285,13 @@ class AsyncClient:
         if not answer.is_success:
             raise Upstream(f"the file was not taken (status {answer.status_code})")
 
-    async def _upload_sources(self, submit: Submit) -> Submit:
-        """`submit` with the addresses of what came as data, each file sent once."""
+    async def upload_sources(self, submit: Submit) -> Submit:
+        """`submit` with the addresses of what came as data, each file sent once.
+
+        As it is, where the wire takes data, or keeps no files.
+        """
+        if self.dialect.uploads or not self.dialect.keeps_files:
+            return submit
         sources = []
         for source in submit.sources:
             if source.data is None:

@@ -962,7 +962,7 @@ async def test_a_process_that_stops_cancels_nothing(houses: Houses) -> None:
 # -------------------------------------------------------------------------------------- sources
 
 
-@pytest.mark.parametrize("dialect", ["aigptimage", "kie", "tencent"])
+@pytest.mark.parametrize("dialect", ["tencent"])
 async def test_an_upload_that_nobody_can_fetch_is_not_submitted(
     houses: Houses, dialect: str
 ) -> None:
@@ -973,6 +973,20 @@ async def test_an_upload_that_nobody_can_fetch_is_not_submitted(
         assert fake.counts().received == 0
 
     assert "public_url" in sentence
+
+
+@pytest.mark.parametrize("dialect", ["aigptimage", "kie"])
+async def test_an_upload_is_sent_first_where_the_service_keeps_files(
+    houses: Houses, dialect: str
+) -> None:
+    async with Fake.run(dialect) as fake:
+        house = await houses.start(fake, dialect)
+        id = await house.submit(model="still", sources=(Source(data=picture()),))
+        await house.succeeded(id)
+        counts = fake.counts()
+
+    assert counts.received == 1
+    assert counts.answers["ok"] >= 3  # the file, the task, and what became of it
 
 
 @pytest.mark.parametrize("dialect", ["tensorslab", "aitoearn"])

@@ -319,6 +319,7 @@ class _Run:
         assert self._client is not None
         async with self._provider.places:
             asked = msgspec.structs.replace(self._asked, sources=await self._sources())
+            asked = await self._send_files(asked)
             began, pause, cancelled = time.time(), _PAUSE, False
             while self._id is None:
                 await self._provider.turn(
@@ -344,6 +345,20 @@ class _Run:
         if cancelled:
             raise asyncio.CancelledError
         yield Log(text=f"{self._provider.url} accepted it as {self._id}")
+
+    async def _send_files(self, asked: Submit) -> Submit:
+        """`asked` with addresses for what it has as data, where the service keeps such files.
+
+        Before anything is asked: what is lost here was nothing, and is sent again.
+        """
+        assert self._client is not None
+        began, pause = time.time(), _PAUSE
+        while True:
+            try:
+                return await self._client.upload_sources(asked)
+            except Fault as fault:
+                await asyncio.sleep(self._weigh(fault, time.time() - began, pause))
+                pause = min(_LONGEST_PAUSE, pause * 2)
 
     def _weigh(self, fault: Fault, waited: float, pause: float) -> float:
         """How long to wait before asking again; raises `Failed` where there is no asking again."""

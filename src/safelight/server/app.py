@@ -559,7 +559,7 @@ async def serve(
     `shared` says that other processes of this server listen on the same port, and that the one
     which started them holds the other end of standard input.
     """
-    _give_memory_back()
+    give_memory_back()
     with _alone(settings):
         if not shared:
             check_address(settings.host, settings.port)
@@ -574,7 +574,7 @@ async def work(
 
     Where it is `watched`, the port of the settings answers `/healthz`, `/readyz` and `/metrics`.
     """
-    _give_memory_back()
+    give_memory_back()
     if watched:
         check_address(settings.host, settings.port)
     app = await App.build(settings)
@@ -686,7 +686,7 @@ def _spare_the_collector() -> None:
     gc.set_threshold(20_000, 20, 20)
 
 
-def _give_memory_back() -> None:
+def give_memory_back() -> None:
     """Have the C library return large blocks to the system when they are freed.
 
     It keeps them else, and an upload of the morning is memory all day.
