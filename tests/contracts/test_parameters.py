@@ -96,22 +96,19 @@ def operations() -> Iterator[Any]:
             yield pytest.param(Operation(named(path.stem), said), id=id)
 
 
-def parameters() -> Iterator[Any]:
-    for param in operations():
-        (operation,) = param.values
-        for name, said in operation.said["parameters"].items():
-            yield pytest.param(operation, name, said, id=f"{param.id}-{name}")
-
-
 def common(submit: Submit) -> Submit:
     """What `submit` asks for in words that every engine knows."""
     return msgspec.structs.replace(submit, extra={}, demands={})
 
 
-@pytest.mark.parametrize(("operation", "name", "said"), list(parameters()))
-def test_what_is_asked_is_read_or_refused(
-    operation: Operation, name: str, said: Mapping[str, Any]
-) -> None:
+@pytest.mark.parametrize("operation", list(operations()))
+def test_what_is_asked_is_read_or_refused(operation: Operation, subtests: pytest.Subtests) -> None:
+    for name, said in operation.said["parameters"].items():
+        with subtests.test(name):
+            check_value(operation, name, said)
+
+
+def check_value(operation: Operation, name: str, said: Mapping[str, Any]) -> None:
     beside = said.get("with", {})
     plain, then = operation.read(beside), said.get("then", "read")
 
@@ -136,12 +133,17 @@ def test_what_is_asked_is_read_or_refused(
         assert asked.extra != plain.extra
 
 
-@pytest.mark.parametrize(("operation", "name", "said"), list(parameters()))
+@pytest.mark.parametrize("operation", list(operations()))
 def test_a_documented_default_asks_for_nothing(
-    operation: Operation, name: str, said: Mapping[str, Any]
+    operation: Operation, subtests: pytest.Subtests
 ) -> None:
-    if "default" not in said:
-        return
+    for name, said in operation.said["parameters"].items():
+        if "default" in said:
+            with subtests.test(name):
+                check_default(operation, name, said)
+
+
+def check_default(operation: Operation, name: str, said: Mapping[str, Any]) -> None:
     asked = operation.read({**said.get("with", {}), name: said["default"]})
 
     plain = operation.read(said.get("with", {}))
