@@ -193,7 +193,7 @@ async def test_a_run_ends_with_its_files_kept(parts: Parts) -> None:
     assert (artifact.media_type, artifact.width, artifact.height) == ("image/png", 8, 6)
     assert artifact.size == len(picture())
     assert await parts.blobs.get(artifact.blob) == picture()
-    assert await parts.told() == ["queued", "running", "uploading", "succeeded"]
+    assert await parts.told() == ["queued", "running", "succeeded"]
     assert parts.left() == []
     assert [name for name, _ in parts.observed] == ["player"]
 
@@ -842,14 +842,14 @@ async def test_a_task_that_waits_is_queued_until_it_is_started(sending: Parts) -
 
     assert seen == [Status.QUEUED, Status.QUEUED, Status.RUNNING, Status.RUNNING]
     assert ended.started is not None
-    assert await sending.told() == ["queued", "queued", "running", "uploading", "succeeded"]
+    assert await sending.told() == ["queued", "queued", "running", "succeeded"]
 
 
 async def test_a_task_that_was_never_started_runs_before_it_is_uploaded(sending: Parts) -> None:
     ended = await sending.run()
 
     assert ended.status is Status.SUCCEEDED
-    assert await sending.told() == ["queued", "queued", "running", "uploading", "succeeded"]
+    assert await sending.told() == ["queued", "queued", "running", "succeeded"]
 
 
 async def test_a_task_that_waits_may_fail_before_it_is_started(sending: Parts) -> None:

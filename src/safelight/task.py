@@ -34,7 +34,8 @@ class Status(StrEnum):
 
 STEPS: Mapping[Status, frozenset[Status]] = {
     Status.QUEUED: frozenset({Status.RUNNING, Status.FAILED, Status.CANCELED}),
-    Status.RUNNING: frozenset({Status.UPLOADING, Status.FAILED, Status.CANCELED}),
+    # Keeping files is a state of its own where it takes a while.
+    Status.RUNNING: frozenset({Status.UPLOADING, Status.SUCCEEDED, Status.FAILED, Status.CANCELED}),
     Status.UPLOADING: frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELED}),
     Status.SUCCEEDED: frozenset(),
     Status.FAILED: frozenset(),

@@ -15,6 +15,7 @@ import shutil
 import time
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -61,6 +62,8 @@ _PREVIEW_SECONDS = 1.0
 _NOTE_SECONDS, _QUIET_SECONDS = 3.0, 10.0
 # How long to wait before a write is tried again that the database refused.
 _PAUSES = (0.2, 1.0, 5.0, 15.0)
+# Keeping files that takes no longer is nothing that anybody would see, and costs no commit.
+_NOTICEABLE_SECONDS = 0.25
 _MOST_LOG_LINE = 2000  # characters of a line that are kept
 _MOST_LOG_LINES = 1000  # lines of a run that are kept: an engine's chatter must not fill the disk
 
@@ -277,14 +280,28 @@ class Worker:
         """Keep the files, and write that the task has succeeded. Raises `Lost`."""
         if task.status is Status.QUEUED:
             await self.note_start(task)
-        self._mine(await self._write(lambda: scripts.upload(task.id, task.attempt, self._clock())))
-        artifacts = tuple([await self._keep(task, n, file) for n, file in enumerate(files)])
+        keeping = asyncio.ensure_future(self._keep_each(task, files))
+        try:
+            await asyncio.wait([keeping], timeout=_NOTICEABLE_SECONDS)
+            if not keeping.done():
+                self._mine(await self._write(partial(self._say_kept, task)))
+            artifacts = await keeping
+        finally:
+            # Nothing may be written any more once the run has ended: its task may be gone.
+            keeping.cancel()
+            await asyncio.wait([keeping])
         self._mine(
             await self._write(
                 lambda: scripts.succeed(task.id, task.attempt, artifacts, self._clock())
             )
         )
         return artifacts
+
+    def _say_kept(self, task: Task) -> Script[bool]:
+        return scripts.upload(task.id, task.attempt, self._clock())
+
+    async def _keep_each(self, task: Task, files: list[File]) -> tuple[Artifact, ...]:
+        return tuple([await self._keep(task, number, file) for number, file in enumerate(files)])
 
     def _find_place(self, task: Task) -> Place:
         try:

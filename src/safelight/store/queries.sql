@@ -107,12 +107,12 @@ returning id;
 
 -- name: finish_task(id, attempt, status, progress, artifacts, failure, now)
 -- The end of a task, written by the worker that holds it and by no other. Any task that is not at
--- an end may fail, and one whose files are stored may succeed.
+-- an end may fail, and one that was made may succeed.
 update tasks
 set status = :status, progress = coalesce(:progress, progress), artifacts = :artifacts,
     failure = :failure, worker = null, finished = :now, updated = :now
 where id = :id and attempt = :attempt and status in ('queued', 'running', 'uploading')
-  and (status = 'uploading' or :status = 'failed')
+  and (status <> 'queued' or :status = 'failed')
 returning id;
 
 -- name: cancel_task(id, owner, kind, failure, now)
