@@ -29,7 +29,7 @@ from safelight.store import (
     refuse,
     scripts,
 )
-from safelight.store.scripts import KEYS, Enqueue, Query, Row, Script, Tell
+from safelight.store.scripts import KEYS, Change, Enqueue, Query, Row, Script, Tell
 from safelight.task import Task
 
 if TYPE_CHECKING:
@@ -46,7 +46,18 @@ _MOST_IN_A_READ = 500
 
 # A task's addition says which transaction it is part of, which costs no round trip of its own: if
 # the answer to its commit is lost, the database is asked by that what became of it.
-_ADDING, _SAYING_TRANSACTION = "add_task", "returning pg_current_xact_id()::text"
+_ADDING, _SAYING_TRANSACTION = "add_task", ", pg_current_xact_id()::text"
+# A change and what is told of it are one statement here, and so one round trip.
+_CHANGING = """
+with changed as ({change}), told as (
+    insert into events (task_id, number, at, what, attempt, note)
+    select id, (select coalesce(max(number), 0) + 1 from events where task_id = changed.id),
+           ${at}::bigint, coalesce(${what}::text, {status}), coalesce(${attempt}::int, {held}),
+           ${note}::text
+    from changed
+)
+select * from changed
+"""
 _FATE = "select pg_xact_status($1::text::xid8)"
 _NOW = "select (extract(epoch from clock_timestamp()) * 1000000)::bigint"
 _GET = """
@@ -67,11 +78,31 @@ class _Text:
         names = (name for name in loaded.available_queries if not name.endswith("_cursor"))
         self._sql = {name: getattr(loaded, name).sql for name in names}
         self._sql[_ADDING] = f"{self._sql[_ADDING].rstrip(' ;')} {_SAYING_TRANSACTION}"
+        self._changes: dict[tuple[str, bool, bool], str] = {}
 
     def of(self, query: Query) -> tuple[str, list[Any]]:
         """A query's text, and its parameters in order."""
         values = query.parameters
         return self._sql[query.name], [values[name] for name in self._order.get(query.name, ())]
+
+    def of_change(self, change: Change) -> tuple[str, list[Any]]:
+        """The text of a change and of what is told of it, and its parameters in order."""
+        sql, values = self.of(change.query)
+        event = change.event
+        names = change.query.name, event.what is None, event.attempt is None
+        if names not in self._changes:
+            numbers = range(len(values) + 1, len(values) + 5)
+            at, what, attempt, note = numbers
+            self._changes[names] = _CHANGING.format(
+                change=sql.rstrip(" ;"),
+                at=at,
+                what=what,
+                attempt=attempt,
+                note=note,
+                status="status" if event.what is None else "null",
+                held="attempt" if event.attempt is None else "null",
+            )
+        return self._changes[names], [*values, *event]
 
 
 _TEXT = _Text()
@@ -174,14 +205,35 @@ class PostgresStore:
             del write  # a problem in it holds this frame: it would hold itself
 
     async def _write(self, script: Script[_T]) -> _T:
+        try:
+            first = next(script)
+        except StopIteration as stopped:
+            return cast(_T, stopped.value)
+        if isinstance(first, Change) and first.alone:
+            return await self._write_alone(script, first)
         committing, transaction = False, list[str]()
         try:
             async with self.database.acquire() as connection, connection.transaction():
-                result = await _step(connection, script, transaction)
+                result = await _step(connection, script, first, transaction)
                 committing = True
             return result
         except DatabaseGone as problem:
             raise StoreUnavailable(str(problem), committing, *transaction) from problem
+
+    async def _write_alone(self, script: Script[_T], change: Change) -> _T:
+        """Carry out a script that is one statement, which is a transaction of its own."""
+        asked = False
+        try:
+            async with self.database.acquire() as connection:
+                asked = True
+                rows = await _carry_out(connection, change)
+        except DatabaseGone as problem:
+            raise StoreUnavailable(str(problem), asked) from problem
+        try:
+            script.send(rows)
+        except StopIteration as stopped:
+            return cast(_T, stopped.value)
+        raise RuntimeError("a script goes on after the change that is all it does")
 
     async def is_settled(self, problem: StoreUnavailable) -> bool:
         self._check_open()
@@ -230,14 +282,18 @@ class PostgresStore:
         self._version += 1
 
 
-async def _step(connection: Connection, script: Script[_T], transaction: list[str]) -> _T:
-    """Carry out a script; `transaction` is told which one it is part of, where it adds a task."""
+async def _step(
+    connection: Connection, script: Script[_T], step: scripts.Step, transaction: list[str]
+) -> _T:
+    """Carry out a script from its first step on.
+
+    `transaction` is told which one it is part of, where it adds a task.
+    """
     try:
-        step = next(script)
         while True:
             rows = await _carry_out(connection, step)
-            if isinstance(step, Query) and step.name == _ADDING:
-                transaction[:] = rows[0]
+            if isinstance(step, Change) and step.query.name == _ADDING:
+                transaction[:] = rows[0][1:]
             step = script.send(rows)
     except StopIteration as stopped:
         return cast(_T, stopped.value)
@@ -247,6 +303,9 @@ async def _carry_out(connection: Connection, step: scripts.Step) -> Sequence[Row
     match step:
         case Query():
             text, values = _TEXT.of(step)
+            return _rows(await connection.fetch(text, *values))
+        case Change():
+            text, values = _TEXT.of_change(step)
             return _rows(await connection.fetch(text, *values))
         case Enqueue():
             await enqueue(connection, step)

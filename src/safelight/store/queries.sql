@@ -15,9 +15,10 @@ select id, owner, dialect, status, attempt, deaths, progress, seed, credits,
 from tasks
 where id = :id and (finished is null or finished > :oldest);
 
--- name: add_task(id, owner, kind, dialect, status, seed, submit, created)!
+-- name: add_task(id, owner, kind, dialect, status, seed, submit, created)
 insert into tasks (id, owner, kind, dialect, status, seed, submit, created, updated)
-values (:id, :owner, :kind, :dialect, :status, :seed, :submit, :created, :created);
+values (:id, :owner, :kind, :dialect, :status, :seed, :submit, :created, :created)
+returning id;
 
 -- name: add_event(task_id, at, what, attempt, note)!
 -- Events are numbered, for several may happen in one millisecond.
@@ -36,7 +37,9 @@ from tasks
 where id = :task_id and attempt = :attempt and status in ('queued', 'running', 'uploading');
 
 -- name: get_events(task_id)
-select at, what, attempt, note from events where task_id = :task_id order by number, at;
+-- An attempt begins when another has lost its claim: of those that wait for the same row at once, the
+-- numbers alone may be the same.
+select at, what, attempt, note from events where task_id = :task_id order by attempt, number, at;
 
 -- name: get_idempotency(owner, token)
 -- What that key was used for last, and when that task ended.

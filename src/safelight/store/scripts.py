@@ -33,6 +33,28 @@ class Query(NamedTuple):
     parameters: dict[str, Any]
 
 
+class Event(NamedTuple):
+    """What is told of a task whose row a query returned: `what` and `attempt` as the row says them
+    where they are None, in the columns of `get_tasks`."""
+
+    at: int
+    what: str | None = None
+    attempt: int | None = None
+    note: str = ""
+
+
+class Change(NamedTuple):
+    """A query that changes a task and returns its id first, and the event that tells of it.
+
+    Where no row is returned nothing was changed, and nothing is told. One that is `alone` is all
+    that its script does: it needs no transaction around it where a statement is one.
+    """
+
+    query: Query
+    event: Event
+    alone: bool = True
+
+
 class Enqueue(NamedTuple):
     """Have a task run by an engine: queued in the same transaction, where that is possible."""
 
@@ -51,7 +73,7 @@ class Tell(NamedTuple):
 ENDED, KEYS = "ended", "keys"  # topics: a task that is not to be run any more, a key revoked
 
 Row = Sequence[Any]
-Step = Query | Enqueue | Tell
+Step = Query | Change | Enqueue | Tell
 _T = TypeVar("_T")
 Script = Generator[Step, Sequence[Row], _T]
 
@@ -157,25 +179,23 @@ def add(
         earlier = yield from _find_same(task, token, digest, oldest)
         if earlier is not None:
             return Accepted(earlier, False)
-    yield Query(
-        "add_task",
-        {
-            "id": task.id,
-            "owner": task.owner,
-            "kind": task.kind.value,
-            "dialect": task.dialect,
-            "status": task.status.value,
-            "seed": task.seed,
-            "submit": _text.encode(drop_data(task.submit)).decode(),
-            "created": task.created,
-        },
-    )
+    created = task.created or 0
+    row = {
+        "id": task.id,
+        "owner": task.owner,
+        "kind": task.kind.value,
+        "dialect": task.dialect,
+        "status": task.status.value,
+        "seed": task.seed,
+        "submit": _text.encode(drop_data(task.submit)).decode(),
+        "created": created,
+    }
+    yield Change(Query("add_task", row), Event(created, Status.QUEUED.value, 0), alone=False)
     if token is not None:
         earlier = yield from _take_token(task, token, digest, oldest)
         if earlier is not None:
             yield Query("remove_task", {"id": task.id})
             return Accepted(earlier, False)
-    yield _event(task.id, task.created or 0, Status.QUEUED, 0)
     if engine is not None:
         yield Enqueue(task.id, engine, priority)
     return Accepted(task, True)
@@ -315,19 +335,15 @@ def claim(
     that the task is to wait elsewhere, and is no further than before until `start`.
     """
     named = {"id": id, "worker": worker, "again": worker if again else "", "now": now}
-    rows = yield Query("claim_task", {**named, "waits": int(waits)})
-    if not rows:
-        return None
-    task = read_task(rows[0])
-    yield _event(id, now, task.status if waits else Status.RUNNING, task.attempt)
-    return task
+    told = Event(now, None if waits else Status.RUNNING.value)
+    rows = yield Change(Query("claim_task", {**named, "waits": int(waits)}), told)
+    return read_task(rows[0]) if rows else None
 
 
 def start(id: str, attempt: int, now: int) -> Script[bool]:
     """Say that a task which waited elsewhere is being made; False where it was so already."""
-    rows = yield Query("start_task", {"id": id, "attempt": attempt, "now": now})
-    if rows:
-        yield _event(id, now, Status.RUNNING, attempt)
+    started = Query("start_task", {"id": id, "attempt": attempt, "now": now})
+    rows = yield Change(started, Event(now, Status.RUNNING.value, attempt))
     return bool(rows)
 
 
@@ -378,9 +394,8 @@ def log(id: str, attempt: int, line: str, now: int) -> Script[None]:
 
 def upload(id: str, attempt: int, now: int) -> Script[bool]:
     """Say that the task is made and its files are being stored; False where it is not ours."""
-    rows = yield Query("set_uploading", {"id": id, "attempt": attempt, "now": now})
-    if rows:
-        yield _event(id, now, Status.UPLOADING, attempt)
+    uploading = Query("set_uploading", {"id": id, "attempt": attempt, "now": now})
+    rows = yield Change(uploading, Event(now, Status.UPLOADING.value, attempt))
     return bool(rows)
 
 
@@ -402,7 +417,7 @@ def _finish(
     artifacts: tuple[Artifact, ...] = (),
     failure: Failure | None = None,
 ) -> Script[bool]:
-    rows = yield Query(
+    finished = Query(
         "finish_task",
         {
             "id": id,
@@ -414,15 +429,15 @@ def _finish(
             "now": now,
         },
     )
-    if rows:
-        yield _event(id, now, status, attempt, failure.code.value if failure else "")
+    note = failure.code.value if failure else ""
+    rows = yield Change(finished, Event(now, status.value, attempt, note))
     return bool(rows)
 
 
 def cancel(id: str, owner: str, now: int, kind: Kind | None = None) -> Script[Task | None]:
     """End the task because its owner asks for it; None where it is at an end, or not there."""
     failure = Failure(code=FailureCode.CANCELED, message="The task was canceled")
-    rows = yield Query(
+    canceled = Query(
         "cancel_task",
         {
             "id": id,
@@ -432,12 +447,11 @@ def cancel(id: str, owner: str, now: int, kind: Kind | None = None) -> Script[Ta
             "now": now,
         },
     )
+    rows = yield Change(canceled, Event(now), alone=False)
     if not rows:
         return None
-    task = read_task(rows[0])
-    yield _event(id, now, Status.CANCELED, task.attempt)
     yield Tell(ENDED, id)
-    return task
+    return read_task(rows[0])
 
 
 def delete(ids: tuple[str, ...], owner: str, kind: Kind | None) -> Script[tuple[str, ...]]:
@@ -509,10 +523,13 @@ def _clean(text: str) -> str:
     return text.replace("\0", "\ufffd").encode(errors="replace").decode()
 
 
-def _event(id: str, now: int, status: Status, attempt: int, note: str = "") -> Query:
+def event_of(change: Change, row: Row) -> Query:
+    """The query that tells of a change, whose row was returned."""
+    at, what, attempt, note = change.event
+    said = {"what": row[3] if what is None else what, "note": note}
     return Query(
         "add_event",
-        {"task_id": id, "at": now, "what": status.value, "attempt": attempt, "note": note},
+        {"task_id": row[0], "at": at, "attempt": row[4] if attempt is None else attempt, **said},
     )
 
 

@@ -32,7 +32,7 @@ from safelight.store import (
     refuse,
     scripts,
 )
-from safelight.store.scripts import Enqueue, Query, Row, Script, Tell
+from safelight.store.scripts import Change, Enqueue, Query, Row, Script, Tell, event_of
 from safelight.task import Task
 
 _T = TypeVar("_T")
@@ -343,7 +343,11 @@ def _step(
         while True:
             rows: Sequence[Row] = ()
             if isinstance(step, Query):
-                rows = connection.execute(_QUERIES[step.name], step.parameters).fetchall()
+                rows = _fetch(connection, step)
+            elif isinstance(step, Change):
+                rows = _fetch(connection, step.query)
+                if rows:
+                    _fetch(connection, event_of(step, rows[0]))
             elif isinstance(step, Enqueue):
                 _must(enqueued).append(step)
             else:
@@ -351,6 +355,10 @@ def _step(
             step = script.send(rows)
     except StopIteration as stopped:
         return cast(_T, stopped.value)
+
+
+def _fetch(connection: apsw.Connection, query: Query) -> Sequence[Row]:
+    return connection.execute(_QUERIES[query.name], query.parameters).fetchall()
 
 
 def _must(written: list[_T] | None) -> list[_T]:
