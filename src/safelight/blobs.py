@@ -47,6 +47,7 @@ class Blobs:
         self._store = store
         self._folder = folder
         self._signer = signer
+        self._synced: set[str] = set()  # what of the folder's own names is on the disk
         # The addresses that signed links begin with: scheme, host and port.
         self.origins = frozenset({signer.origin} if signer else ())
 
@@ -102,7 +103,10 @@ class Blobs:
             return
         await obstore.put_async(self._store, name, data)
         # obstore's folder writes and renames, but leaves the data to the page cache.
-        await asyncio.to_thread(_sync, self._folder / name, self._folder)
+        kind = PurePosixPath(name).parts[0]
+        root = None if kind in self._synced else self._folder
+        await asyncio.to_thread(_sync, self._folder, PurePosixPath(name), root)
+        self._synced.add(kind)
 
     async def get(self, name: str) -> bytes:
         """The whole of a blob. Raises `FileNotFoundError`."""
@@ -314,10 +318,13 @@ def _remove_folder(folder: Path) -> None:
         raise problems[0]
 
 
-def _sync(path: Path, root: Path) -> None:
-    """Bring a file to the disk, and every folder from `root` to it, which may be new."""
-    above = path.relative_to(root).parents
-    for place in (path, *(root / folder for folder in above)):
+def _sync(folder: Path, name: PurePosixPath, root: Path | None) -> None:
+    """Bring a file to the disk, and the folders below `folder` that lead to it, which may be new.
+
+    And `root`, where the first of them may be new itself.
+    """
+    above = [folder / parent for parent in name.parents if parent.name]
+    for place in (folder / name, *above, *([root] if root else [])):
         try:
             descriptor = os.open(place, os.O_RDONLY)
         except FileNotFoundError:  # removed already, with its task
