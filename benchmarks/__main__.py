@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from rich.table import Table
 
-from benchmarks import cluster, ground, load, siege, upstream
+from benchmarks import cluster, ground, load, siege, turnaround, upstream
 from benchmarks.ground import Server
 from benchmarks.report import ROUNDS, console, median_of, verdict
 from safelight.task import Kind, Submit
@@ -247,6 +247,9 @@ def main() -> int:
         ),
         "crowd": lambda folder, quick: upstream.measure_crowd(
             folder, *((500, 10) if quick else (5_000, 90))
+        ),
+        "turnaround": lambda folder, quick: turnaround.measure_turnaround(
+            folder, *((100, 500) if quick else (500, 5_000))
         ),
         "siege": lambda folder, quick: siege.measure_siege(folder, 20 if quick else 120),
     }

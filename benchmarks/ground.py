@@ -71,16 +71,20 @@ def bare_server() -> Iterator[Server]:
 
 
 @contextmanager
-def server(data: Path, settings: str = "", program: str = "safelight") -> Iterator[Server]:
+def server(
+    data: Path, settings: str = "", program: str = "safelight", database: str | None = None
+) -> Iterator[Server]:
     """`safelight serve` on that data folder, with those settings (TOML) and a key.
 
-    `program` is the module that is run, where that is not Safelight's own.
+    `program` is the module that is run, where that is not Safelight's own; `database` the address
+    of a PostgreSQL database, where it is to be one.
     """
     data.mkdir(parents=True, exist_ok=True)
     config = data / "safelight.toml"
     # No rate limits: it is the server that is measured here, and not its patience.
-    config.write_text(f'log_level = "warning"\n{settings}\n[rates]\n')
-    key = make_key(data)
+    url = f'database = "{database}"\n' if database else ""
+    config.write_text(f'log_level = "warning"\n{url}{settings}\n[rates]\n')
+    key = make_key(data, Settings(data=data, database=database))
     port = free_port("127.0.0.1")
     command = [sys.executable, "-m", program, "serve", "--config", str(config)]
     process = subprocess.Popen([*command, "--port", str(port), "--data", str(data)],
@@ -195,12 +199,17 @@ def status_requests(
     return [prepare(dialect, command, target) for command in asked]
 
 
-def prepare(dialect: str, command: Command, target: Server) -> bytes:
-    """A signed request as bytes on the wire."""
+def sign(dialect: str, command: Command, target: Server) -> Request:
+    """The request that asks a server for `command`, with its key."""
     wire = named(dialect)
     host = f"127.0.0.1:{target.port}"
     request = wire.write_request(command).with_headers(("host", host))
-    return raw(wire.write_key(request, target.key, int(time.time() * 1000)))
+    return wire.write_key(request, target.key, int(time.time() * 1000))
+
+
+def prepare(dialect: str, command: Command, target: Server) -> bytes:
+    """The same as bytes on the wire."""
+    return raw(sign(dialect, command, target))
 
 
 def raw(request: Request) -> bytes:
