@@ -247,5 +247,5 @@ async def test_thousands_pass_without_leaving_anything_behind(work: Work) -> Non
             assert await queue.put(str(n), "sketch")
         await until(lambda: len(work.began) == 1000)
     assert not any(queue.holds(str(n)) for n in range(1000))
-    assert queue._queries._jobs == {}
-    assert queue._queries._log == []
+    assert not any(queue._waiting.values())
+    assert not any(queue._held.values())

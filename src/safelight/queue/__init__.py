@@ -1,4 +1,4 @@
-"""Which task is run next, and where: PgQueuer, in memory or in PostgreSQL.
+"""Which task is run next, and where: in memory, or by PgQueuer in PostgreSQL.
 
 A queue carries task ids and nothing else, each once. The store is the truth: an id whose task was
 ended meanwhile does no harm, because a worker claims its task in the store first.
@@ -6,11 +6,8 @@ ended meanwhile does no harm, because a worker claims its task in the store firs
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple, Protocol
-
-from pgqueuer.domain.settings import db_settings
 
 # Runs the task of that id, which was queued for that engine; False where it is given back.
 Work = Callable[[str, str], Awaitable[bool]]
@@ -59,17 +56,3 @@ class Queue(Protocol):
 
     def stop(self) -> None:
         """Hand out no more tasks."""
-
-
-def change_notice() -> str:
-    """What PgQueuer takes for a notice of a changed queue, and looks into it."""
-    settings = db_settings()
-    return json.dumps(
-        {
-            "channel": settings.channel,
-            "operation": "insert",
-            "sent_at": "1970-01-01T00:00:00+00:00",
-            "table": settings.queue_table,
-            "type": "table_changed_event",
-        }
-    )

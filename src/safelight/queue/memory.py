@@ -1,28 +1,27 @@
-"""The queue beside SQLite: PgQueuer in memory, for the one process that there is."""
+"""The queue beside SQLite, for the one process that there is: in memory, for the store has all."""
 
 from __future__ import annotations
 
 import asyncio
+import heapq
+import itertools
 from collections import defaultdict
 from collections.abc import Sequence
-from datetime import timedelta
-from typing import Any
+from typing import NamedTuple
 
-from pgqueuer import PgQueuer
-from pgqueuer.adapters.inmemory import InMemoryDriver, InMemoryQueries
-from pgqueuer.domain.settings import db_settings
-from pgqueuer.models import Job
-from pgqueuer.ports.repository import EntrypointExecutionParameter
-from pgqueuer.types import QueueEntrypoint, QueueManagerId
+import structlog
 
-from safelight.queue import Lane, Places, Work, change_notice
+from safelight.queue import Lane, Places, Work
+
+_log = structlog.get_logger("safelight.queue")
 
 
-class _Unlogged(list[Any]):
-    """PgQueuer's in-memory log of jobs, which it only ever adds to: a server would fill up."""
+class _Waiting(NamedTuple):
+    """A task that waits, in the order in which tasks go: `number` counts them all."""
 
-    def append(self, entry: Any) -> None:
-        pass
+    urgency: int  # of two the lower one goes first
+    number: int
+    task_id: str
 
 
 class MemoryQueue:
@@ -32,13 +31,13 @@ class MemoryQueue:
     """
 
     def __init__(self, capacity: int = 2000) -> None:
-        driver = InMemoryDriver()
-        self._queries = _Jobs(driver=driver)
-        self._queries._log = _Unlogged()
-        self._queuer = PgQueuer(connection=driver, queries=self._queries)
         self._capacity = capacity
+        self._waiting: dict[str, list[_Waiting]] = defaultdict(list)  # heaps, by engine
         self._held: dict[str, set[str]] = defaultdict(set)  # by engine
         self._left_out: set[str] = set()  # engines
+        self._numbers = itertools.count()
+        self._changed = asyncio.Event()
+        self._stopped = False
         self.wanting = asyncio.Event()
 
     def holds(self, task_id: str) -> bool:
@@ -57,7 +56,9 @@ class MemoryQueue:
             return False
         if task_id not in held:
             held.add(task_id)
-            await self._queries.enqueue(engine, task_id.encode(), priority)
+            waiting = _Waiting(-priority, next(self._numbers), task_id)
+            heapq.heappush(self._waiting[engine], waiting)
+            self._changed.set()
         return True
 
     @property
@@ -77,48 +78,41 @@ class MemoryQueue:
             self.wanting.set()
 
     async def run(self, work: Work, lanes: Sequence[Lane]) -> None:
-        self._queries.places = Places(lanes)
+        places = Places(lanes)
+        running: set[asyncio.Task[None]] = set()
 
-        async def run_one(job: Job) -> None:
-            task_id = (job.payload or b"").decode()
-            self._take(task_id, job.entrypoint)
+        async def run_one(engine: str, waiting: _Waiting) -> None:
             try:
-                await work(task_id, job.entrypoint)
+                await work(waiting.task_id, engine)
+            except Exception:  # the others are no worse for it
+                _log.exception("work_broke", task=waiting.task_id)
             finally:
-                self._queries.places.leave(job.entrypoint, job.id)
-                await self._queries.driver.notify(db_settings().channel, change_notice())
+                places.leave(engine, waiting.number)
+                self._changed.set()
 
-        for engine in self._queries.places.engines():
-            self._queuer.entrypoint(engine, accepts_context=False)(run_one)
-        await self._queuer.run(batch_size=1, dequeue_timeout=timedelta(seconds=30))
+        try:
+            while not self._stopped:
+                self._changed.clear()
+                while (engine := self._first(places)) is not None:
+                    waiting = heapq.heappop(self._waiting[engine])
+                    self._take(waiting.task_id, engine)
+                    places.take(engine, waiting.number)
+                    one = asyncio.create_task(run_one(engine, waiting))
+                    running.add(one)
+                    one.add_done_callback(running.discard)
+                await self._changed.wait()
+            if running:
+                await asyncio.wait(running)
+        except asyncio.CancelledError:
+            for one in running:
+                one.cancel()
+            raise
+
+    def _first(self, places: Places) -> str | None:
+        """The engine whose task is next, of those that have one and a place for it."""
+        free = [engine for engine in places.free() if self._waiting[engine]]
+        return min(free, key=lambda engine: self._waiting[engine][0], default=None)
 
     def stop(self) -> None:
-        self._queuer.shutdown.set()
-
-
-class _Jobs(InMemoryQueries):
-    """PgQueuer's queries in memory, of a worker that takes no more than it has places for."""
-
-    places: Places
-
-    async def dequeue(
-        self,
-        batch_size: int,
-        entrypoints: dict[QueueEntrypoint, EntrypointExecutionParameter],
-        queue_manager_id: QueueManagerId,
-        global_concurrency_limit: int | None,
-        heartbeat_timeout: timedelta,
-    ) -> list[Job]:
-        free = self.places.free()
-        if not free:
-            return []
-        jobs = await super().dequeue(
-            batch_size,
-            {name: entrypoints[name] for name in entrypoints if name in free},
-            queue_manager_id,
-            global_concurrency_limit,
-            heartbeat_timeout,
-        )
-        for job in jobs:
-            self.places.take(job.entrypoint, job.id)
-        return jobs
+        self._stopped = True
+        self._changed.set()

@@ -27,7 +27,7 @@ from pgqueuer.qm import QueueManager
 from pgqueuer.types import JobId, QueueEntrypoint, QueueManagerId
 
 from safelight.postgres import Database, DatabaseGone
-from safelight.queue import Lane, Places, Work, change_notice
+from safelight.queue import Lane, Places, Work
 
 if TYPE_CHECKING:
     from safelight.postgres import Connection
@@ -290,6 +290,20 @@ class _Jobs(Queries):
         """Those of the jobs that are still this worker's, and are so until the transaction ends."""
         rows = await connection.fetch(_KEEP, ids, self.worker)
         return {cast(JobId, row["id"]) for row in rows}
+
+
+def change_notice() -> str:
+    """What PgQueuer takes for a notice of a changed queue, and looks into it."""
+    settings = db_settings()
+    return json.dumps(
+        {
+            "channel": settings.channel,
+            "operation": "insert",
+            "sent_at": "1970-01-01T00:00:00+00:00",
+            "table": settings.queue_table,
+            "type": "table_changed_event",
+        }
+    )
 
 
 # -------------------------------------------------------------------------------- what is missing

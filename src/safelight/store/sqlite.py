@@ -90,6 +90,7 @@ class SQLiteStore:
         self._writer = writer
         self._waiting: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
         self._crowd = 0  # how many writes the last commit carried
+        self._commit_seconds = _GATHER_SECONDS  # what it took
         self._closed = False
         self._asked: list[tuple[str, asyncio.Future[Task | None]]] = []
         self._loop = asyncio.get_running_loop()
@@ -234,8 +235,9 @@ class SQLiteStore:
         group = [first]
         if self._crowd > 1:
             # Others wrote at the same time just now, and are about to again: one commit for more
-            # of them is worth a moment. Who writes alone is not kept waiting.
-            time.sleep(_GATHER_SECONDS)
+            # of them is worth a moment, and no more than it costs. Who writes alone is not kept
+            # waiting.
+            time.sleep(min(_GATHER_SECONDS, self._commit_seconds))
         while len(group) < _LARGEST_GROUP:
             try:
                 following = self._waiting.get_nowait()
@@ -253,8 +255,9 @@ class SQLiteStore:
             self._begin()
             for write in group:
                 write.carry_out(self._writer)
-            committing = True
+            committing, began = True, time.perf_counter()
             self._writer.execute("commit")
+            self._commit_seconds = time.perf_counter() - began
         except Exception as problem:
             # A commit that SQLite has ended itself may have reached the disk before it failed;
             # not where that was full: what says that it is whole is written last.
