@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import secrets
 import shutil
 import time
 from collections import OrderedDict
@@ -102,9 +101,11 @@ class Blobs:
             except FileNotFoundError as problem:  # the bucket is not there, or not any more
                 raise GenericError(str(problem)) from None
             return
+        await obstore.put_async(self._store, name, data)
+        # obstore's folder writes and renames, but leaves the data to the page cache.
         kind = PurePosixPath(name).parts[0]
         root = None if kind in self._synced else self._folder
-        await asyncio.to_thread(_write, self._folder, PurePosixPath(name), data, root)
+        await asyncio.to_thread(_sync, self._folder, PurePosixPath(name), root)
         self._synced.add(kind)
 
     async def get(self, name: str) -> bytes:
@@ -315,23 +316,6 @@ def _remove_folder(folder: Path) -> None:
     shutil.rmtree(folder, onerror=note)
     if problems:
         raise problems[0]
-
-
-def _write(folder: Path, name: PurePosixPath, data: bytes | Path, root: Path | None) -> None:
-    """Write a file that is there when it is whole, and on the disk; see `_sync`."""
-    path = folder / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}#{secrets.token_hex(4)}")
-    try:
-        if isinstance(data, Path):
-            shutil.copyfile(data, part)
-        else:
-            part.write_bytes(data)
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-    _sync(folder, name, root)
 
 
 def _sync(folder: Path, name: PurePosixPath, root: Path | None) -> None:

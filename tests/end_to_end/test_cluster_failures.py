@@ -70,7 +70,6 @@ async def test_a_task_whose_worker_is_killed_runs_again_elsewhere(
             ("queued", 0),
             ("running", 1),
             ("running", 2),
-            ("uploading", 2),
             ("succeeded", 2),
         ]
         await check_files(api, [bare_id(task.id) or ""])

@@ -157,7 +157,6 @@ async def test_a_picture_is_made(bench: Bench) -> None:
         "queued",
         "queued",
         "running",
-        "uploading",
         "succeeded",
     ]
 
