@@ -22,13 +22,8 @@ class Linked(NamedTuple):
 
 
 def folder_of_upload(id: str) -> str:
-    """Where the blob of an upload is: the beginning of its name."""
+    """Where the blobs of an upload are: the beginning of their names."""
     return f"{UPLOADS}{id}/"
-
-
-def blob_of_upload(id: str) -> str:
-    """The name of the blob of an upload."""
-    return f"{folder_of_upload(id)}file"
 
 
 async def find_linked(
@@ -56,6 +51,6 @@ async def find_linked(
 
 async def _find_upload(store: Store, id: str, oldest: int) -> Linked | None:
     row = await store.read(scripts.get_upload(id))
-    if row is None or row.received is None or row.created <= oldest:
+    if row is None or row.blob is None or row.created <= oldest:
         return None
-    return Linked(blob_of_upload(id), row.media_type, row.owner, row.size)
+    return Linked(row.blob, row.media_type, row.owner, row.size)

@@ -23,7 +23,7 @@ from safelight.engines import Unfetched
 from safelight.errors import Conflict, InvalidValue, NotFound, TooLarge, Unavailable
 from safelight.fetching import Fetcher
 from safelight.inspection import Inspector
-from safelight.linked import blob_of_upload, find_linked, folder_of_upload
+from safelight.linked import find_linked, folder_of_upload
 from safelight.links import Links
 from safelight.media_types import media_type_of
 from safelight.store import Store, StoreUnavailable, scripts
@@ -69,15 +69,22 @@ class Uploads:
 
     async def keep(self, who: str, asked: Upload) -> Uploaded:
         """Keep a file, or have it announced that one is to come. Raises `Fault`."""
-        data = asked.data
-        if data is None and asked.url is not None:
-            data = await self._fetch(who, asked.url)
+        if asked.data is not None or asked.url is None:
+            return await self._keep(who, asked, asked.data)
+        async with self._place(who):  # until it is kept: it is in memory all the while
+            return await self._keep(who, asked, await self._fetch(who, asked.url))
+
+    async def _keep(self, who: str, asked: Upload, data: bytes | None) -> Uploaded:
         size = len(data) if data is not None else asked.size or 0
         self._check_size(size)
         media_type = None if data is None else await self._judge(data)
         row = await self._add(who, asked, size)
         if data is not None and media_type is not None:
-            row = await self._put(row, data, media_type)
+            try:
+                row = await self._put(row, data, media_type)
+            except (BlobError, OSError, StoreUnavailable):
+                await self._forget(row)  # nobody knows of it
+                raise
         return self._told(row)
 
     async def find_coming(self, id: str) -> UploadRow:
@@ -140,15 +147,16 @@ class Uploads:
         return row
 
     async def _put(self, row: UploadRow, data: bytes, media_type: str) -> UploadRow:
-        try:
-            await self._blobs.put(blob_of_upload(row.id), data, media_type)
-            now = self._clock()
-            if not await self._store.write(scripts.receive_upload(row.id, media_type, now)):
-                raise Conflict("the file is here already")
-        except (BlobError, OSError, StoreUnavailable):
-            await self._forget(row)
-            raise
-        return row._replace(media_type=media_type, received=now, size=len(data))
+        # Of several that are put at once each has a place of its own, and one of them is the file.
+        place = f"{folder_of_upload(row.id)}{random.randbytes(8).hex()}/"  # noqa: S311 - no secret
+        blob = f"{place}file"
+        await self._blobs.put(blob, data, media_type)
+        now, size = self._clock(), len(data)
+        kept = scripts.receive_upload(row.id, blob, size, media_type, now)
+        if not await self._store.write(kept):
+            await self._blobs.remove(place)
+            raise Conflict("the file is here already")
+        return row._replace(media_type=media_type, received=now, size=size, blob=blob)
 
     async def _forget(self, row: UploadRow) -> None:
         """Forget a file that could not be kept; where that fails too, a sweep does it later."""
@@ -197,16 +205,17 @@ class Uploads:
             found = await find_linked(self._store, target, 0, self.oldest())
             if found is None:
                 raise InvalidValue("there is no such file, or not any more")
+            # A film may be larger than what may be uploaded.
+            self._check_size(found.size or await self._blobs.size(found.blob))
             return await self._blobs.get(found.blob)
-        async with self._place(who):
-            fetcher = self._fetcher.on_behalf(who)
-            with TemporaryDirectory(prefix="safelight-upload-", dir=self._scratch) as folder:
-                path = Path(folder) / "file"
-                try:
-                    await fetcher.fetch(url, path)
-                except Unfetched as problem:
-                    raise InvalidValue(f"the address: {problem}") from None
-                return await asyncio.to_thread(path.read_bytes)
+        fetcher = self._fetcher.on_behalf(who)
+        with TemporaryDirectory(prefix="safelight-upload-", dir=self._scratch) as folder:
+            path = Path(folder) / "file"
+            try:
+                await fetcher.fetch(url, path)
+            except Unfetched as problem:
+                raise InvalidValue(f"the address: {problem}") from None
+            return await asyncio.to_thread(path.read_bytes)
 
     @asynccontextmanager
     async def _place(self, who: str) -> AsyncIterator[None]:

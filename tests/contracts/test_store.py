@@ -1345,11 +1345,15 @@ async def test_a_file_is_noted_and_received_once(store: Store) -> None:
     assert await store.read(scripts.get_upload(ID)) == FILE
 
     assert await store.write(scripts.resize_upload(FILE, 70_000, 0, 200_000))
-    assert await store.write(scripts.receive_upload(ID, "image/png", NOW + 5))
-    assert not await store.write(scripts.receive_upload(ID, "image/webp", NOW + 6))
+    assert await store.write(
+        scripts.receive_upload(ID, "uploads/x/1", 70_000, "image/png", NOW + 5)
+    )
+    assert not await store.write(
+        scripts.receive_upload(ID, "uploads/x/2", 9, "image/webp", NOW + 6)
+    )
     assert not await store.write(scripts.resize_upload(FILE, 80_000, 0, 200_000))
 
-    kept = FILE._replace(size=70_000, media_type="image/png", received=NOW + 5)
+    kept = FILE._replace(size=70_000, media_type="image/png", received=NOW + 5, blob="uploads/x/1")
     assert await store.read(scripts.get_upload(ID)) == kept
     await store.write(scripts.remove_upload(ID))
     assert await store.read(scripts.get_upload(ID)) is None

@@ -10,13 +10,14 @@ from typing import Any
 
 import httpx
 import pytest
+from msgspec.json import encode
 
 from doubles import Serving, StartApp, picture, write_picture
 from safelight.engines import Event, Job
 from safelight.server.housekeeping import Housekeeping
 from safelight.store import scripts
 from safelight.store.sqlite import connect
-from safelight.task import Source, Status
+from safelight.task import Artifact, Source, Status
 
 CREATE, ASK = "/v1/images/seedreamv4", "/v1/images/infobytaskid"
 STREAM, BASE64, URL = (f"/api/file-{way}-upload" for way in ("stream", "base64", "url"))
@@ -68,7 +69,7 @@ async def age(serving: Serving, seconds: float) -> None:
 
 def kept(serving: Serving) -> list[str]:
     root = serving.app.settings.data / "files" / "uploads"
-    return sorted(path.parent.name for path in root.rglob("file"))
+    return sorted(path.parent.parent.name for path in root.rglob("file"))
 
 
 @pytest.fixture
@@ -184,6 +185,35 @@ async def test_one_of_our_own_files_is_taken_without_fetching(serving: Serving) 
     assert len(kept(serving)) == 2
 
 
+async def test_a_film_of_ours_that_is_too_large_is_not_read(start_app: StartApp) -> None:
+    serving = await start_app(max_source=1000)
+    id = await serving.create()
+    await serving.ended(id)
+    film = f"tasks/{id}/1-0.png"
+    await serving.app.blobs.put(film, b"x" * 5000)
+    ours = Artifact(blob=film, media_type="video/mp4", size=5000)
+    connection = connect(serving.app.settings.data / "safelight.db")
+    connection.execute("update tasks set artifacts = ? where id = ?", (encode([ours]).decode(), id))
+    connection.close()
+    url = (await serving.ask(id)).json()["data"]["url"][0]
+
+    answer = await serving.post(URL, json={"fileUrl": url, "uploadPath": "again"})
+
+    assert (answer.status_code, answer.json()["success"]) == (413, False)
+    assert kept(serving) == []
+
+
+async def test_a_put_that_the_disk_refuses_may_be_made_again(serving: Serving) -> None:
+    told = await sign(serving)
+    place = serving.app.settings.data / "files" / "uploads"
+    place.parent.mkdir(exist_ok=True)
+    await asyncio.to_thread(place.write_bytes, b"in the way")
+
+    assert (await serving.http.put(told["uploadUrl"], content=FILE)).status_code == 503
+    await asyncio.to_thread(place.unlink)
+    assert (await serving.http.put(told["uploadUrl"], content=FILE)).status_code == 200
+
+
 @pytest.mark.parametrize("name", ["uploadPath", "file"])
 async def test_what_is_missing_is_told_by_its_name(serving: Serving, name: str) -> None:
     files = {} if name == "file" else {"file": ("a.png", FILE)}
@@ -264,12 +294,14 @@ async def test_what_was_put_is_never_changed(serving: Serving) -> None:
 
 async def test_two_that_are_put_at_once_are_one(serving: Serving) -> None:
     told = await sign(serving)
-    puts = (serving.http.put(told["uploadUrl"], content=FILE) for _ in range(4))
-    statuses = sorted(answer.status_code for answer in await asyncio.gather(*puts))
+    files = [picture(40 + n, 30) for n in range(4)]
+    puts = (serving.http.put(told["uploadUrl"], content=file) for file in files)
+    statuses = [answer.status_code for answer in await asyncio.gather(*puts)]
 
-    assert statuses[0] == 200
-    assert set(statuses[1:]) <= {409}
-    assert (await serving.http.get(told["url"])).content == FILE
+    assert sorted(statuses) == [200, 409, 409, 409]
+    taken = files[statuses.index(200)]
+    assert (await serving.http.get(told["url"])).content == taken
+    assert len(kept(serving)) == 1
 
 
 async def test_only_the_address_that_was_told_takes_a_file(serving: Serving) -> None:

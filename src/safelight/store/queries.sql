@@ -236,13 +236,15 @@ values (:id, :owner, :name, :folder, :size, :media_type, :created);
 -- name: resize_upload(id, size)
 update uploads set size = :size where id = :id and received is null returning id;
 
--- name: receive_upload(id, media_type, now)
-update uploads set media_type = :media_type, received = :now
+-- name: receive_upload(id, blob, size, media_type, now)
+update uploads set blob = :blob, size = :size, media_type = :media_type, received = :now
 where id = :id and received is null
 returning id;
 
 -- name: get_upload(id)
-select id, owner, name, folder, size, media_type, created, received from uploads where id = :id;
+select id, owner, name, folder, size, media_type, created, received, blob
+from uploads
+where id = :id;
 
 -- name: old_uploads(oldest, created, id, limit)
 select created, id from uploads

@@ -549,6 +549,7 @@ class UploadRow(NamedTuple):
     media_type: str | None
     created: int
     received: int | None = None
+    blob: str | None = None  # where it is kept, once it is here
 
 
 def add_upload(row: UploadRow, oldest: int, quota: int) -> Script[bool]:
@@ -559,7 +560,9 @@ def add_upload(row: UploadRow, oldest: int, quota: int) -> Script[bool]:
     if not (yield from _fits(row.owner, _weight(row.size), oldest, quota)):
         return False
     words = {"name": _clean(row.name), "folder": _clean(row.folder)}
-    values = {name: value for name, value in row._asdict().items() if name != "received"}
+    values = {
+        name: value for name, value in row._asdict().items() if name not in ("received", "blob")
+    }
     yield Query("add_upload", {**values, **words})
     return True
 
@@ -583,10 +586,10 @@ def _fits(owner: str, more: int, oldest: int, quota: int) -> Script[bool]:
     return bool(rows[0][0] + more <= quota)
 
 
-def receive_upload(id: str, media_type: str, now: int) -> Script[bool]:
-    """The file is here; False where it was before, or is not wanted any more."""
-    rows = yield Query("receive_upload", {"id": id, "media_type": media_type, "now": now})
-    return bool(rows)
+def receive_upload(id: str, blob: str, size: int, media_type: str, now: int) -> Script[bool]:
+    """The file is here, under that name; False where it was before, or is not wanted any more."""
+    said = {"id": id, "blob": blob, "size": size, "media_type": media_type, "now": now}
+    return bool((yield Query("receive_upload", said)))
 
 
 def get_upload(id: str) -> Script[UploadRow | None]:
