@@ -15,13 +15,11 @@ import cyclopts
 from rich.console import Console
 
 from safelight import cli, dialects
-from safelight.dialects import (
-    aigptimage,
-    aitoearn,
-    tencent_scenarios,
-    tencent_tasks,
-    tensorslab,
-)
+from safelight.dialects import tensorslab
+from safelight.dialects.aigptimage import dialect as aigptimage
+from safelight.dialects.aitoearn import dialect as aitoearn
+from safelight.dialects.tencent import scenarios as tencent_scenarios
+from safelight.dialects.tencent import tasks as tencent_tasks
 from safelight.task import STEPS, Status
 from safelight.wire import Dialect, States
 

@@ -17,9 +17,9 @@ import msgspec
 import pytest
 
 from safelight.dialects import found, named
-from safelight.dialects.aitoearn_bodies import FORMS
-from safelight.dialects.aitoearn_openai import PATHS
-from safelight.dialects.tencent_commands import CREATE
+from safelight.dialects.aitoearn.bodies import FORMS
+from safelight.dialects.aitoearn.openai import PATHS
+from safelight.dialects.tencent.commands import CREATE
 from safelight.dialects.tensorslab import IMAGE_MODELS, VIDEO_MODELS
 from safelight.errors import Fault, Malformed
 from safelight.task import Submit

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safelight.dialects.aigptimage import AIGPTIMAGE, DIALECTS, FAIL_CODES, KIE, Jobs
-from safelight.dialects.aigptimage_input import KNOWN
-from safelight.dialects.aigptimage_models import ROWS, SOURCES
+from safelight.dialects.aigptimage.dialect import AIGPTIMAGE, DIALECTS, FAIL_CODES, KIE, Jobs
+from safelight.dialects.aigptimage.input import KNOWN
+from safelight.dialects.aigptimage.models import ROWS, SOURCES
 from safelight.errors import (
     BadRequest,
     Conflict,

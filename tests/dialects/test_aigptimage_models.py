@@ -14,10 +14,10 @@ import msgspec
 import pytest
 
 from safelight.dialects import named
-from safelight.dialects.aigptimage import DIALECTS, KIE, Jobs
-from safelight.dialects.aigptimage_bodies import parameter_name
-from safelight.dialects.aigptimage_input import names_media
-from safelight.dialects.aigptimage_models import SOURCES
+from safelight.dialects.aigptimage.bodies import parameter_name
+from safelight.dialects.aigptimage.dialect import DIALECTS, KIE, Jobs
+from safelight.dialects.aigptimage.input import names_media
+from safelight.dialects.aigptimage.models import SOURCES
 from safelight.errors import Malformed, UnknownModel, Unsupported
 from safelight.task import Kind, Operation, Role, Source, Submit
 from safelight.wire import json_request

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safelight.dialects import aitoearn, aitoearn_bodies
+from safelight.dialects.aitoearn import bodies
+from safelight.dialects.aitoearn import dialect as aitoearn
 from safelight.errors import (
     BadRequest,
     Conflict,
@@ -447,10 +448,10 @@ ANY: Any = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=6,
 )
-NAMES = sorted({*aitoearn_bodies.VIDEO.others, *aitoearn_bodies.VIDEO.places, "n", "duration"})
+NAMES = sorted({*bodies.VIDEO.others, *bodies.VIDEO.places, "n", "duration"})
 
 
-@given(st.sampled_from(sorted(aitoearn_bodies.FORMS)), st.dictionaries(st.sampled_from(NAMES), ANY))
+@given(st.sampled_from(sorted(bodies.FORMS)), st.dictionaries(st.sampled_from(NAMES), ANY))
 def test_a_strange_body_is_malformed_at_worst(op: str, body: dict[str, Any]) -> None:
     try:
         asked = read(op, {"model": "m", "prompt": "p", **body})
@@ -967,7 +968,7 @@ def test_pictures_are_found_where_the_provider_left_them() -> None:
 
 def read_image(uri: str) -> bytes | None:
     body = Reading({"model": "m", "prompt": "p", "image": uri})
-    (source,) = aitoearn_bodies.read_submit(aitoearn_bodies.EDIT, body).sources
+    (source,) = bodies.read_submit(bodies.EDIT, body).sources
     return source.data
 
 
@@ -985,7 +986,7 @@ def test_no_key_is_none(headers: tuple[tuple[str, str], ...]) -> None:
 
 
 def test_a_strange_value_of_an_echo_is_left_alone() -> None:
-    asked = aitoearn_bodies.read_request_echo(Reading({"prompt": [], "image": None}))
+    asked = bodies.read_request_echo(Reading({"prompt": [], "image": None}))
 
     assert asked == Submit()
 
@@ -1043,7 +1044,7 @@ def test_a_mode_that_its_sources_do_not_say_is_demanded(mode: str, body: dict[st
 
 
 def test_a_last_frame_beside_references_is_no_mode() -> None:
-    assert aitoearn_bodies._mode_of(film(images=[ONE], image_tail=TWO).sources) is None
+    assert bodies._mode_of(film(images=[ONE], image_tail=TWO).sources) is None
 
 
 @pytest.mark.parametrize("mode", ["", " "])
@@ -1051,7 +1052,7 @@ def test_a_mode_need_not_be_said(mode: str) -> None:
     assert film(mode=mode, images=[ONE]).sources[0].role is REFERENCE
 
 
-@pytest.mark.parametrize("mode", [*aitoearn_bodies.MODES, "interpolate", "Text2Video"])
+@pytest.mark.parametrize("mode", [*bodies.MODES, "interpolate", "Text2Video"])
 def test_a_mode_without_what_it_needs_is_refused(mode: str) -> None:
     """With pictures, a sound and a last frame together no mode is left."""
     with pytest.raises(Unsupported) as refused:

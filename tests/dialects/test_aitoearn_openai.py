@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from safelight.dialects import aitoearn, aitoearn_openai
+from safelight.dialects.aitoearn import dialect as aitoearn
+from safelight.dialects.aitoearn import openai
 from safelight.errors import (
     BadRequest,
     Conflict,
@@ -41,7 +42,7 @@ from safelight.task import (
 from safelight.wire import Context, Part, Request, json_request, write_form
 
 WIRE = aitoearn.AiToEarn()
-GENERATE, EDIT = aitoearn_openai.GENERATE, aitoearn_openai.EDIT
+GENERATE, EDIT = openai.GENERATE, openai.EDIT
 ID = "68dd2c4e9f1b7a0012345678"
 REQUEST = "invalid_request_error"
 PICTURE = "https://files.example/room.png"
@@ -50,20 +51,18 @@ PNG = b"\x89PNG"
 
 def generate(**more: Any) -> Any:
     body = {"model": "m", "prompt": "a", **more}
-    return WIRE.read_request(
-        GENERATE, {}, json_request("POST", aitoearn_openai.PATHS[GENERATE], body)
-    )
+    return WIRE.read_request(GENERATE, {}, json_request("POST", openai.PATHS[GENERATE], body))
 
 
 def edit(**more: Any) -> Any:
     body = {"prompt": "a", "images": [{"image_url": PICTURE}], **more}
-    return WIRE.read_request(EDIT, {}, json_request("POST", aitoearn_openai.PATHS[EDIT], body))
+    return WIRE.read_request(EDIT, {}, json_request("POST", openai.PATHS[EDIT], body))
 
 
 def edit_form(*parts: Part) -> Any:
     content_type, body = write_form((Part(name="prompt", data=b"a"), *parts))
     headers = (("content-type", content_type),)
-    request = Request(method="POST", path=aitoearn_openai.PATHS[EDIT], headers=headers, body=body)
+    request = Request(method="POST", path=openai.PATHS[EDIT], headers=headers, body=body)
     return WIRE.read_request(EDIT, {}, request)
 
 
@@ -75,7 +74,7 @@ def text(name: str, said: str) -> Part:
     return Part(name=name, data=said.encode())
 
 
-def context(path: str = aitoearn_openai.PATHS[GENERATE]) -> Context:
+def context(path: str = openai.PATHS[GENERATE]) -> Context:
     return Context(request=Request(method="POST", path=path), request_id="a-request", now=5000)
 
 
@@ -333,4 +332,4 @@ def test_a_limit_says_when_to_come_back() -> None:
 def test_an_unknown_route_beside_them_has_their_shape() -> None:
     assert told(UnknownOperation(), None)[0] == 404
     with pytest.raises(Unauthenticated, match="Authorization"):
-        WIRE.read_key(Request(method="POST", path=aitoearn_openai.PATHS[EDIT]), 0)
+        WIRE.read_key(Request(method="POST", path=openai.PATHS[EDIT]), 0)

@@ -17,9 +17,8 @@ from tencentcloud.mps.v20190612 import models
 
 from safelight import errors, task, wire
 from safelight.dialects import named
-from safelight.dialects import tencent_faults as faults
-from safelight.dialects import tencent_parameters as parameters
-from safelight.dialects.tencent_signature import sign_v1
+from safelight.dialects.tencent import faults, parameters
+from safelight.dialects.tencent.signature import sign_v1
 from safelight.errors import (
     BadRequest,
     Fault,

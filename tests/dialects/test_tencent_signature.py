@@ -22,7 +22,7 @@ from tencentcloud.mps.v20190612 import models
 from tencentcloud.mps.v20190612.mps_client import MpsClient
 
 from safelight.dialects import named
-from safelight.dialects.tencent_signature import (
+from safelight.dialects.tencent.signature import (
     FORM,
     TC3,
     canonical_request,

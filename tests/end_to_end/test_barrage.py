@@ -28,7 +28,7 @@ from end_to_end.running import SERVED, Running, bugs_in, files_in, running, unti
 from end_to_end.words import IMAGES, VIDEOS, compact, png, refusal, slow
 from safelight import FailureCode, Key, Kind, Source, Status, Submit
 from safelight.dialects import named
-from safelight.dialects import tencent_signature as signature
+from safelight.dialects.tencent import signature
 from safelight.task import Fetch
 from safelight.wire import Part, Request, write_form
 

@@ -13,8 +13,8 @@ from typing import Any
 import msgspec
 
 from safelight.config import DefinitionRule, SettingsError
-from safelight.dialects import tencent_parameters as parameters
-from safelight.dialects.tencent_commands import AS_IT_IS
+from safelight.dialects.tencent import parameters
+from safelight.dialects.tencent.commands import AS_IT_IS
 from safelight.errors import InvalidValue, Malformed, NotFound
 from safelight.service import DEFINITION
 from safelight.task import Operation, Submit, Template, TemplatePage, Templates

@@ -11,7 +11,7 @@ import base64
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from safelight.dialects.aitoearn_bodies import longest
+from safelight.dialects.aitoearn.bodies import longest
 from safelight.errors import (
     Conflict,
     Fault,

@@ -8,10 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, unquote
 
-from safelight.dialects import tencent_faults as faults
-from safelight.dialects import tencent_parameters as parameters
-from safelight.dialects.tencent_commands import fill_path
-from safelight.dialects.tencent_words import (
+from safelight.dialects.tencent import faults, parameters
+from safelight.dialects.tencent.commands import fill_path
+from safelight.dialects.tencent.words import (
     DIALECT,
     FORMATS,
     MEDIA_TYPES,

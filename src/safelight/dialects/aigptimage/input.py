@@ -1,10 +1,10 @@
 """The `input` of the jobs wire, as the server reads it: what a create body asks for.
 
 Nearly everything in it has several names, and which one counts depends on the model, which
-`safelight.dialects.aigptimage_models` knows. Reading takes all of them; writing
-(`safelight.dialects.aigptimage_bodies`) takes the one that the model goes by. What is none of our
+`safelight.dialects.aigptimage.models` knows. Reading takes all of them; writing
+(`safelight.dialects.aigptimage.bodies`) takes the one that the model goes by. What is none of our
 words is demanded by its name where it names media, or changes what is seen, and kept else. The
-marks of where facts come from are those of `safelight.dialects.aigptimage`.
+marks of where facts come from are those of `safelight.dialects.aigptimage.dialect`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from safelight.dialects.aigptimage_models import (
+from safelight.dialects.aigptimage.models import (
     PLAIN,
     SOURCES,
     Model,

@@ -1,7 +1,7 @@
 """AiToEarn: asynchronous images and video behind one envelope, at https://docs.aitoearn.ai.
 
 Every answer is HTTP 200; its `code` says what it is. Pictures and films have a family of routes,
-of states and of codes each. Below `/api/ai/images` nothing of that holds: see `aitoearn_openai`.
+of states and of codes each. Below `/api/ai/images` nothing of that holds: see `openai`.
 Facts marked [doc] are in the published API description, [source] in the service's open tree,
 [live] in its recorded answers.
 """
@@ -14,9 +14,8 @@ from typing import Any
 
 import msgspec
 
-from safelight.dialects import aitoearn_assets as assets
-from safelight.dialects import aitoearn_openai as openai
-from safelight.dialects.aitoearn_bodies import (
+from safelight.dialects.aitoearn import assets, openai
+from safelight.dialects.aitoearn.bodies import (
     AMOUNT,
     FORMS,
     MODES,

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from safelight.dialects import tencent_faults as faults
-from safelight.dialects import tencent_tasks as tasks
-from safelight.dialects.tencent_words import FORMATS, NEVER, TIME, decorated
+from safelight.dialects.tencent import faults, tasks
+from safelight.dialects.tencent.words import FORMATS, NEVER, TIME, decorated
 from safelight.task import Artifact, Fetch, Kind, List, Page, Status, Submit, Task
 from safelight.wire import INTEGER, NUMBER, TEXT, Field, Fields, Reading, build_task
 

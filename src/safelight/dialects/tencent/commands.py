@@ -1,6 +1,6 @@
 """Commands to actions with their parameters, and back.
 
-What an action takes at all is in `tencent_parameters`; what has been read there is of its types.
+What an action takes at all is in `parameters`; what has been read there is of its types.
 """
 
 from __future__ import annotations
@@ -9,10 +9,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from safelight.dialects import tencent_demands as demands
-from safelight.dialects import tencent_parameters as parameters
-from safelight.dialects import tencent_templates as templates
-from safelight.dialects.tencent_words import (
+from safelight.dialects.tencent import demands, parameters, templates
+from safelight.dialects.tencent.words import (
     FORMATS,
     MEDIA_TYPES,
     NAMELESS,

@@ -15,14 +15,14 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from safelight.dialects import aigptimage_files as files
-from safelight.dialects.aigptimage_bodies import (
+from safelight.dialects.aigptimage import files
+from safelight.dialects.aigptimage.bodies import (
     beyond,
     parameter_name,
     refuse_unsaid,
     write_body,
 )
-from safelight.dialects.aigptimage_input import (
+from safelight.dialects.aigptimage.input import (
     kind_of,
     open_body,
     read_body,
@@ -30,7 +30,7 @@ from safelight.dialects.aigptimage_input import (
     refuse_foreign,
     require,
 )
-from safelight.dialects.aigptimage_models import Model, Usual
+from safelight.dialects.aigptimage.models import Model, Usual
 from safelight.errors import (
     BadRequest,
     Conflict,

@@ -2,8 +2,9 @@
 
 The wire has several names for nearly everything, and a field that a model does not know is ignored
 without a word [live]: what a model goes by is said here and nowhere else, and read in both
-directions. Rows add up, the later over the earlier. The marks of where facts come from are those of
-`safelight.dialects.aigptimage`; a row without a mark is [K], the tables of its models' pages.
+directions. Rows add up, the later over the earlier. The marks of where facts come from are
+those of `safelight.dialects.aigptimage.dialect`; a row without a mark is [K], the
+tables of its models' pages.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from safelight.dialects import tencent_parameters as parameters
+from safelight.dialects.tencent import parameters
 from safelight.task import Template, TemplatePage, Templates
 from safelight.wire import INTEGER, TEXT, Field, Fields, Reading, pairs, require
 

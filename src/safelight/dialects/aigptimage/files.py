@@ -2,7 +2,7 @@
 
 kie documents all of it, on two hosts [K]; it is served for all relatives, for their clients take
 sources by address alone. The marks of where facts come from are those of
-`safelight.dialects.aigptimage`.
+`safelight.dialects.aigptimage.dialect`.
 """
 
 from __future__ import annotations

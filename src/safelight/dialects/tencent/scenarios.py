@@ -6,10 +6,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from safelight.dialects import tencent_commands as commands
-from safelight.dialects import tencent_faults as faults
-from safelight.dialects import tencent_parameters as parameters
-from safelight.dialects.tencent_words import TIME, decorated
+from safelight.dialects.tencent import commands, faults, parameters
+from safelight.dialects.tencent.words import TIME, decorated
 from safelight.errors import Fault, Malformed, Unsupported
 from safelight.task import (
     Artifact,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from safelight.dialects.tencent_parameters import Items, Object, Shape, unflatten
+from safelight.dialects.tencent.parameters import Items, Object, Shape, unflatten
 from safelight.errors import Unsupported
 from safelight.wire import Sort
 

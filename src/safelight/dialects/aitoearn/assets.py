@@ -1,7 +1,7 @@
 """AiToEarn's assets: files that are announced, put to an address, and confirmed.
 
 The service answers where a file is to be put, which needs no key, and its link; the marks of where
-facts come from are those of `safelight.dialects.aitoearn`.
+facts come from are those of `safelight.dialects.aitoearn.dialect`.
 """
 
 from __future__ import annotations

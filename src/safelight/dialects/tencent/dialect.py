@@ -1,10 +1,10 @@
 """Tencent Cloud MPS 2019-06-12: image processing, and the making of images and video.
 
 One path, `/`: the action is in a header or among the parameters, and every answer has HTTP status
-200, an error too. What the actions take is in `tencent_parameters`, what is made of it in
-`tencent_commands` and `tencent_demands`, what is answered in `tencent_tasks`, `tencent_workflows`,
-`tencent_scenarios`, `tencent_templates` and `tencent_faults`, how requests are signed in
-`tencent_signature`. Facts marked [doc] are on the published pages, [client] are what the official
+200, an error too. What the actions take is in `parameters`, what is made of it in
+`commands` and `demands`, what is answered in `tasks`, `workflows`,
+`scenarios`, `templates` and `faults`, how requests are signed in
+`signature`. Facts marked [doc] are on the published pages, [client] are what the official
 SDKs and command lines do.
 """
 
@@ -16,15 +16,17 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
-from safelight.dialects import tencent_commands as commands
-from safelight.dialects import tencent_faults as faults
-from safelight.dialects import tencent_parameters as parameters
-from safelight.dialects import tencent_scenarios as scenarios
-from safelight.dialects import tencent_signature as signature
-from safelight.dialects import tencent_tasks as tasks
-from safelight.dialects import tencent_templates as templates
-from safelight.dialects import tencent_workflows as workflows
-from safelight.dialects.tencent_words import DIALECT, SERVICE, VERSION, decorated, query_of
+from safelight.dialects.tencent import (
+    commands,
+    faults,
+    parameters,
+    scenarios,
+    signature,
+    tasks,
+    templates,
+    workflows,
+)
+from safelight.dialects.tencent.words import DIALECT, SERVICE, VERSION, decorated, query_of
 from safelight.errors import (
     Fault,
     MissingParameter,

@@ -1,7 +1,7 @@
 """The create bodies of the jobs wire as the client writes them, and what they call things.
 
 A body says what is asked by the names that its model goes by, which
-`safelight.dialects.aigptimage_models` knows; what one was read from is written back by the names
+`safelight.dialects.aigptimage.models` knows; what one was read from is written back by the names
 that came. `parameter_name` tells those names to whoever has a fault to tell.
 """
 
@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from safelight.dialects.aigptimage_input import (
+from safelight.dialects.aigptimage.input import (
     FACTORS,
     INPUT,
     KNOWN,
@@ -24,7 +24,7 @@ from safelight.dialects.aigptimage_input import (
     open_body,
     values_of,
 )
-from safelight.dialects.aigptimage_models import RATIO_WORDS, SOURCES, Model, Usual, model_of
+from safelight.dialects.aigptimage.models import RATIO_WORDS, SOURCES, Model, Usual, model_of
 from safelight.errors import Malformed, Unsupported
 from safelight.task import Role, Submit
 from safelight.wire import NAMED_SIZES, Frame, Reading, refuse_demands

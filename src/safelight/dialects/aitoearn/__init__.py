@@ -1,0 +1,5 @@
+"""AiToEarn."""
+
+from safelight.dialects.aitoearn.dialect import DIALECTS
+
+__all__ = ["DIALECTS"]
