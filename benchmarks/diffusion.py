@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 from benchmarks import ground, load
 from benchmarks.ground import Server
 from benchmarks.report import markdown, progress, verdict
-from safelight.engines._child import NICENESS
+from safelight.engines.kit.children import NICENESS
 from safelight.task import Submit
 
 _PROMPT = "a lighthouse at dusk"

@@ -14,7 +14,7 @@ import documents
 from documents import DOCS, PARTS, ROOT, STATES
 from safelight import config, dialects, engines
 from safelight.config import Settings
-from safelight.engines._surroundings import KEPT_BACK, PASSED
+from safelight.engines.kit.surroundings import KEPT_BACK, PASSED
 from safelight.server.metrics import Metrics
 from safelight.task import FailureCode, Status
 

@@ -40,7 +40,7 @@ class Pattern(NamedTuple):
 
 def modules() -> Iterator[Any]:
     for module in pkgutil.walk_packages(safelight.__path__, "safelight."):
-        if module.name.split(".")[1] in ROOMS or module.name == "safelight.engines._reasons":
+        if module.name.split(".")[1] in ROOMS or module.name == "safelight.engines.kit.reasons":
             yield importlib.import_module(module.name)
 
 

@@ -16,7 +16,7 @@ from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
 from safelight.engines import Failed
-from safelight.engines._child import Children
+from safelight.engines.kit.children import Children
 from safelight.errors import InvalidValue, Unavailable
 from safelight.media import FORMATS, NoPicture, TooManyPixels, picture_size
 

@@ -11,7 +11,7 @@ import msgspec
 from safelight import engines
 from safelight.config import ModelRule, SettingsError
 from safelight.engines import Engine, ReadsOptions, traits_of
-from safelight.engines._numbers import check_number
+from safelight.engines.kit.numbers import check_number
 from safelight.errors import UnknownModel
 from safelight.task import Catalogue, ModelCard, Models, Submit
 

@@ -78,7 +78,7 @@ class Source(Record, frozen=True, kw_only=True):
 class Operation(Record, frozen=True, kw_only=True):
     """One step of image processing: its name and its options, in our words.
 
-    The names are those of `safelight.engines.enhance`; the options are JSON values.
+    The names are those of `safelight.engines.enhance.engine`; the options are JSON values.
     """
 
     name: str

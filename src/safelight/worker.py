@@ -39,7 +39,7 @@ from safelight.engines import (
     Waiting,
     traits_of,
 )
-from safelight.engines._paid import see_through
+from safelight.engines.kit.paid import see_through
 from safelight.errors import UnknownModel
 from safelight.fetching import Fetcher
 from safelight.linked import find_linked

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from safelight.engines import Failed
-from safelight.engines._child import NICENESS, STOP_SIGNAL, Children, Crashed
+from safelight.engines.kit.children import NICENESS, STOP_SIGNAL, Children, Crashed
 from safelight.task import FailureCode
 
 
@@ -256,7 +256,7 @@ SERVER = """
 import asyncio, sys
 from pathlib import Path
 from contextlib import aclosing, suppress
-from safelight.engines._child import Children
+from safelight.engines.kit.children import Children
 from @MODULE@ import go_on_for_ever, tell_about_itself
 
 async def main():

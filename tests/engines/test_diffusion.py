@@ -26,7 +26,7 @@ from PIL import Image, ImageDraw
 from safelight.client import AsyncClient
 from safelight.config import ModelRule, Settings
 from safelight.engines import Event, Failed, File, Given, Job, Log, Preview, Progress, Waiting
-from safelight.engines.diffusion import Diffusion, build
+from safelight.engines.diffusion.engine import Diffusion, build
 from safelight.models import ModelMap
 from safelight.server.app import App
 from safelight.task import FailureCode, Kind, Role, Source, Status, Submit, Task

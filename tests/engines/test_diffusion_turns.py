@@ -14,9 +14,9 @@ import pytest
 
 from safelight.config import ModelRule, SettingsError
 from safelight.engines import Failed, Job
-from safelight.engines._diffusion.devices import Devices
-from safelight.engines._diffusion.options import find_devices
-from safelight.engines.diffusion import EXTRA, Diffusion, build
+from safelight.engines.diffusion.devices import Devices
+from safelight.engines.diffusion.engine import EXTRA, Diffusion, build
+from safelight.engines.diffusion.options import find_devices
 from safelight.errors import BadRequest
 from safelight.models import ModelMap
 from safelight.task import Kind, Models, Operation, Role, Source, Status, Submit, Task

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageDraw
 
 from safelight.engines import Failed, File, Given, Job, Progress, build, found
-from safelight.engines._retouch.options import Choice
-from safelight.engines._retouch.steps import OPERATIONS, plan, ruled
-from safelight.engines._retouch.weights import Weights, find
-from safelight.engines.enhance import Enhance, process
+from safelight.engines.enhance.engine import Enhance, process
+from safelight.engines.enhance.options import Choice
+from safelight.engines.enhance.steps import OPERATIONS, plan, ruled
+from safelight.engines.enhance.weights import Weights, find
 from safelight.errors import (
     BadRequest,
     InvalidType,

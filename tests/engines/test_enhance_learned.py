@@ -31,10 +31,10 @@ from test_enhance import (
 )
 
 from safelight.engines import Event, File, Job, Log
-from safelight.engines._retouch import learned_scale
-from safelight.engines._retouch.tiles import tiled
-from safelight.engines._retouch.weights import Weights, find
-from safelight.engines.enhance import Enhance, build, process
+from safelight.engines.enhance import learned_scale
+from safelight.engines.enhance.engine import Enhance, build, process
+from safelight.engines.enhance.tiles import tiled
+from safelight.engines.enhance.weights import Weights, find
 from safelight.task import Operation
 
 HERE = find({})

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safelight.engines._pace import Pace
+from safelight.engines.kit.pace import Pace
 
 LEAST = 0.9  # what jitter leaves of a pause
 ENOUGH = 8  # ends before they are believed

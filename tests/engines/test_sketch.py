@@ -22,9 +22,9 @@ from PIL import Image, ImageDraw
 
 from safelight import engines
 from safelight.engines import Event, Failed, File, Given, Job, Log, Progress
-from safelight.engines._drawing.palettes import PALETTES, SCENES, generator, imagine
-from safelight.engines._drawing.scenes import PAINTERS
-from safelight.engines.sketch import Sketch, build
+from safelight.engines.sketch.engine import Sketch, build
+from safelight.engines.sketch.palettes import PALETTES, SCENES, generator, imagine
+from safelight.engines.sketch.scenes import PAINTERS
 from safelight.errors import Fault, InvalidValue, Unsupported
 from safelight.task import FailureCode, Kind, Operation, Role, Source, Status, Submit, Task
 

@@ -20,7 +20,7 @@ from doubles import picture, until
 from dripping import Endless, whole
 from safelight import engines
 from safelight.config import ModelRule, Settings, SettingsError
-from safelight.engines._reasons import code_of, precise
+from safelight.engines.kit.reasons import code_of, precise
 from safelight.engines.upstream import UpstreamEngine, read_options
 from safelight.errors import (
     BadRequest,

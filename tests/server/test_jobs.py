@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from safelight.config import ModelRule, Settings
-from safelight.engines._retouch.weights import find
+from safelight.engines.enhance.weights import find
 from safelight.models import ModelMap
 from safelight.server.app import App
 from safelight.server.fake import Fake

@@ -17,6 +17,8 @@ import msgspec
 
 from safelight.task import Failure, FailureCode, ModelCard, Record, Role, Submit, Task
 
+_KIT = "kit"  # what engines share, and none itself
+
 
 class Progress(Record, frozen=True, kw_only=True):
     """How far the work is, 0 to 99 percent: only the worker knows when it is done."""
@@ -200,9 +202,7 @@ class ReadsOptions(Protocol):
 
 def found() -> tuple[str, ...]:
     """The names of the engines in this package."""
-    return tuple(
-        module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")
-    )
+    return tuple(module.name for module in pkgutil.iter_modules(__path__) if module.name != _KIT)
 
 
 def build(name: str, settings: Mapping[str, Any]) -> Engine | None:

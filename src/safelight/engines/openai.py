@@ -37,7 +37,7 @@ from safelight.engines import (
     Traits,
     Unfetched,
 )
-from safelight.engines._paid import see_through
+from safelight.engines.kit.paid import see_through
 from safelight.errors import InvalidValue, MissingParameter, Unsupported
 from safelight.media_types import media_type_of, suffix_of
 from safelight.sizes import pixels

@@ -36,9 +36,9 @@ from safelight.engines import (
     Traits,
     Unfetched,
 )
-from safelight.engines._pace import Pace
-from safelight.engines._paid import see_through
-from safelight.engines._reasons import code_of, precise
+from safelight.engines.kit.pace import Pace
+from safelight.engines.kit.paid import see_through
+from safelight.engines.kit.reasons import code_of, precise
 from safelight.errors import (
     Fault,
     NotFound,

@@ -1,0 +1,1 @@
+"""What engines share: children, paces, answers that are paid for, numbers among options."""
