@@ -113,7 +113,7 @@ def test_a_pattern_takes_linear_time(name: str) -> None:
 
 
 def test_all_are_found() -> None:
-    assert {"wire._NUMBER_TEXT-0", "task._ID-0", "server.bridge._HOST-0"} <= PATTERNS.keys()
+    assert {"wire.sorts._NUMBER_TEXT-0", "task._ID-0", "server.bridge._HOST-0"} <= PATTERNS.keys()
     assert len(PATTERNS) > 30
 
 

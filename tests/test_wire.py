@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safelight import wire
 from safelight.errors import (
     BadRequest,
     Conflict,
@@ -55,6 +54,7 @@ from safelight.wire import (
     json_request,
     json_response,
     merge_frames,
+    messages,
     pairs,
     query_string,
     read_bearer,
@@ -174,8 +174,8 @@ def test_a_body_is_parsed_once(monkeypatch: pytest.MonkeyPatch) -> None:
         read.append("form")
         return ()
 
-    monkeypatch.setattr(wire, "read_json", read_json)
-    monkeypatch.setattr(wire, "read_form", read_form)
+    monkeypatch.setattr(messages, "read_json", read_json)
+    monkeypatch.setattr(messages, "read_form", read_form)
     request = Request(method="POST", path="/", body=b"{}")
 
     for _ in range(2):

@@ -1,0 +1,229 @@
+"""A wire format in both directions, and what is asked of one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Generator, Mapping
+from typing import NamedTuple
+from urllib.parse import quote, unquote
+
+from safelight.errors import Fault, Unauthenticated, UnknownOperation, Unsupported
+from safelight.task import Command, Kind, Models, Record, Reply, Submit, Templates
+from safelight.wire.messages import Request, Response, read_bearer
+
+
+class Credential(Record, frozen=True, kw_only=True):
+    """What a request says of its key: a secret, or the id of one and how to check it.
+
+    `check(secret, request)` raises `Unauthenticated` where the request, which has its body by then,
+    was not signed with that secret.
+    """
+
+    secret: str | None = None
+    id: str | None = None
+    check: Callable[[str, Request], None] | None = None
+
+
+class Key(Record, frozen=True, kw_only=True):
+    """An id and a secret. The secret is the bearer or API key; both together are Tencent's pair."""
+
+    id: str = ""
+    secret: str = ""
+
+
+class Context(Record, frozen=True, kw_only=True):
+    """What an answer needs beside what it answers: the request, the time (ms), and an id."""
+
+    request: Request
+    request_id: str = ""
+    now: int = 0
+
+
+class Route(NamedTuple):
+    """An operation and where it lies. `{name}` in the path is a parameter.
+
+    `open` routes answer without a key. Requests of those that take `files` may be large. A
+    submission to one that `waits` is answered once its task is at its end.
+    """
+
+    op: str
+    method: str
+    path: str
+    open: bool = False
+    files: bool = False
+    waits: bool = False
+
+
+class Match(NamedTuple):
+    """An operation that was found, and the parameters in its path."""
+
+    op: str
+    params: Mapping[str, str]
+    open: bool = False
+    files: bool = False
+    waits: bool = False
+
+
+_NOTHING: Mapping[str, str] = {}
+
+
+class Dialect:
+    """One wire format, both directions. Subclasses translate; nothing here sends or stores.
+
+    To add one: a module in `safelight.dialects` with a tuple `DIALECTS` of objects of a subclass.
+    """
+
+    name: str = ""
+    title: str = ""
+    url: str = ""  # where the real service is
+    docs: str = ""  # where its wire is published
+    curl: str = ""  # a line to try it with; `{base}` and `$SAFELIGHT_KEY` stand in it
+    key_variables: tuple[str, ...] = ()  # environment: the secret last, Tencent's id before it
+    prefixes: tuple[str, ...] = ()  # the paths it answers for; "/" means the root alone
+    routes: tuple[Route, ...] = ()
+    served: bool = True  # whether a server speaks it unless told otherwise
+    # The headers whose value makes a repeated submission the same task; the client sends the first.
+    idempotency_headers: tuple[str, ...] = ("idempotency-key",)
+    polls_per_second: float = 1.0  # what its service allows, or what its clients do
+    repeats_safely: bool = False  # whether its service documents those headers, or some like them
+    uploads: bool = False  # whether sources may come with the request, and not by address alone
+    keeps_files: bool = False  # whether they may be uploaded before it, to be named by their links
+    files_url: str = ""  # where that is, for the real service, if it is elsewhere
+    kinds: frozenset[Kind] = frozenset(Kind)
+
+    def __init__(self) -> None:
+        self._exact = {(r.method, r.path): r for r in self.routes if "{" not in r.path}
+        self._patterns = [
+            (r, re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(r.path))))
+            for r in self.routes
+            if "{" in r.path
+        ]
+
+    # request: the server reads what the client writes
+
+    def claims(self, request: Request) -> bool:
+        """Whether `request`, which lies under one of `prefixes`, is meant for this dialect.
+
+        Cheap, and asked before `match`: what nobody claims is the server's own to answer.
+        """
+        return True
+
+    def told_in_body(self, head: Request) -> bool:
+        """Whether the body of `head` alone tells who asks, or for what.
+
+        Where it is not, `match` and `read_key` are asked before there is a body.
+        """
+        return False
+
+    def match(self, request: Request) -> Match:
+        """The operation that `request` asks for. Raises `UnknownOperation`.
+
+        A path means the same with a slash at its end, and HEAD what GET does.
+        """
+        method = "GET" if request.method == "HEAD" else request.method
+        path = request.path.rstrip("/") or "/"
+        route = self._exact.get((method, path))
+        if route is not None:
+            return Match(route.op, _NOTHING, route.open, route.files, route.waits)
+        for route, pattern in self._patterns:
+            found = pattern.fullmatch(path)
+            if found and route.method == method:
+                params = {name: unquote(value) for name, value in found.groupdict().items()}
+                return Match(route.op, params, route.open, route.files, route.waits)
+        raise UnknownOperation(f"There is no {request.method} {request.path}", name=request.path)
+
+    def read_request(self, op: str, params: Mapping[str, str], request: Request) -> Command:
+        """What `request` asks for. Raises `Malformed`, or a `Fault`."""
+        raise NotImplementedError
+
+    def write_request(self, command: Command) -> Request:
+        """The request that asks for `command`. Raises `Unsupported` where the wire has no words."""
+        raise NotImplementedError
+
+    # reply
+
+    def write_reply(self, op: str, reply: Reply, context: Context) -> Response:
+        """The answer to operation `op`."""
+        raise NotImplementedError
+
+    def read_reply(self, command: Command, response: Response) -> Reply:
+        """What `response` says. Raises `Malformed`, or the `Fault` that it tells."""
+        raise NotImplementedError
+
+    # fault
+
+    def write_fault(self, op: str | None, fault: Fault, context: Context) -> Response:
+        """The answer that tells `fault`; `op` is None where none was found."""
+        raise NotImplementedError
+
+    def parameter_name(self, op: str, name: str, submit: Submit) -> str:
+        """What this wire calls the parameter that a fault of operation `op` names.
+
+        `name` is a field of `Submit`, with what lies in it behind dots: `width`, `sources.0` for
+        the first source of `submit`, `denoise.type` for an option of an operation. What is no name
+        of ours is left as it is.
+        """
+        return name
+
+    def carries_files(self, op: str, submit: Submit) -> bool:
+        """Whether the answer to a submission that is waited for is to hold the files themselves.
+
+        Then `Artifact.data` is set in `write_reply`, unless they are too large together.
+        """
+        return False
+
+    # key
+
+    def read_key(self, request: Request, now: int) -> Credential:
+        """What `request` says of its key; `now` in ms. Raises `Unauthenticated`.
+
+        Most wires carry the secret in `Authorization`, as a bearer or bare.
+        """
+        secret = read_bearer(request)
+        if secret is None:
+            raise Unauthenticated("The Authorization header carries no key", reason="missing")
+        return Credential(secret=secret)
+
+    def write_key(self, request: Request, key: Key, now: int) -> Request:
+        """`request` with what proves that it was made with `key`; `now` in ms."""
+        return request.with_headers(("authorization", f"Bearer {key.secret}"))
+
+    # what most wires do alike
+
+    def call(self, command: Command) -> Exchange:
+        """The exchange that carries out `command`: yields requests, is sent responses."""
+        response = yield self.write_request(command)
+        return self.read_reply(command, response)
+
+    def route(self, op: str) -> Route:
+        """The route of that operation."""
+        return next(route for route in self.routes if route.op == op)
+
+    def path(self, op: str, **params: str) -> str:
+        """The path of that operation with its parameters filled in."""
+        path = self.route(op).path
+        for name, value in params.items():
+            path = path.replace(f"{{{name}}}", quote(value, safe=""))
+        return path
+
+    def __repr__(self) -> str:
+        return f"<dialect {self.name}>"
+
+
+Exchange = Generator[Request, Response, Reply]
+
+
+CANNOT = "this server cannot do that"
+
+
+def refuse_demands(submit: Submit, title: str, known: Collection[str] = ()) -> None:
+    """Raise `Unsupported` for a demand of another wire than the one of that title."""
+    for name in submit.demands:
+        if name not in known:
+            raise Unsupported(f"{title} cannot say {name}", parameter=name)
+
+
+def deed(command: Command) -> str:
+    """What `command` asks for, in the words of a sentence that says that a wire cannot."""
+    name = type(command).__name__.lower()
+    return f"list {name}" if isinstance(command, Models | Templates) else f"{name} tasks"
