@@ -20,7 +20,7 @@ from benchmarks.ground import Server, make_key
 from benchmarks.report import progress
 from safelight.config import Settings
 from safelight.postgres import SCHEMA
-from safelight.server.app import free_port
+from safelight.server.addresses import free_port
 from safelight.wire import Key
 
 _START_SECONDS, _STOP_SECONDS, _QUERY_SECONDS = 120.0, 40.0, 900.0

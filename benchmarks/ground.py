@@ -20,7 +20,8 @@ import apsw
 from benchmarks import load
 from safelight.config import Settings
 from safelight.dialects import named
-from safelight.server.app import free_port, open_keys
+from safelight.server.addresses import free_port
+from safelight.server.opening import open_keys
 from safelight.store import scripts
 from safelight.store.sqlite import load_queries
 from safelight.task import Artifact, Command, Fetch, Kind, Status, Submit, Task, new_id

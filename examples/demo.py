@@ -22,7 +22,7 @@ from rich.console import Console
 
 from safelight import AsyncClient, Key, Kind, Operation, Source, Status, Submit, Task
 from safelight.dialects import named
-from safelight.server.app import free_port
+from safelight.server.addresses import free_port
 from safelight.task import Fetch
 from safelight.wire import Dialect
 

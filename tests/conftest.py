@@ -17,7 +17,7 @@ from backends import PostgresServer, S3Server
 from doubles import OpenStores, Play, Player, Serving, StartApp, models_of, one_picture
 from safelight.config import Settings
 from safelight.postgres import Database
-from safelight.server.app import App
+from safelight.server.opening import open_app
 from safelight.store import Store
 from safelight.store.postgres import PostgresStore
 from safelight.store.sqlite import SQLiteStore
@@ -101,7 +101,7 @@ async def start_app(tmp_path: Path) -> AsyncIterator[StartApp]:
         ) -> Serving:
             engine = Player(play)
             chosen = {"data": tmp_path / "data", "concurrency": 2, "grace": 0, **settings}
-            app = await App.build(Settings(**chosen), models_of(engine))
+            app = await open_app(Settings(**chosen), models_of(engine))
             stack.push_async_callback(app.close)
             key = await app.first_key() or await app.keyring.create("another")
             if start:

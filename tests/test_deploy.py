@@ -23,7 +23,7 @@ from documents import DOCS, ROOT
 from end_to_end.running import environment, program, until
 from safelight import Client, cli, config
 from safelight.config import Settings
-from safelight.server.app import free_port
+from safelight.server.addresses import free_port
 
 DEPLOY = ROOT / "deploy"
 COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())

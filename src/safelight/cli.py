@@ -126,9 +126,10 @@ def serve(
     """Run the server until SIGTERM or SIGINT, which drain it."""
     # Imported here: asking about a task needs no server, and need not wait for one to load.
     from safelight.server import logs
-    from safelight.server.app import check_address, free_port, prepare
-    from safelight.server.app import serve as run_server
+    from safelight.server.addresses import check_address, free_port
     from safelight.server.loop import run as run_loop
+    from safelight.server.opening import prepare
+    from safelight.server.running import serve as run_server
 
     settings = config.load(
         file,
@@ -183,9 +184,9 @@ def work(
 ) -> int:
     """Run tasks of a PostgreSQL database, without an API, until SIGTERM or SIGINT drain it."""
     from safelight.server import logs
-    from safelight.server.app import free_port
-    from safelight.server.app import work as run_worker
+    from safelight.server.addresses import free_port
     from safelight.server.loop import run as run_loop
+    from safelight.server.running import work as run_worker
 
     settings = config.load(
         file,
@@ -218,7 +219,8 @@ def _names(text: str | None) -> tuple[str, ...] | None:
 def _opening() -> Iterator[None]:
     """Turn what may keep a server or a data folder from opening into `CannotOpen`."""
     from safelight.secrets import WrongSecret
-    from safelight.server.app import AddressInUse, Broken, DataInUse
+    from safelight.server.addresses import AddressInUse
+    from safelight.server.running import Broken, DataInUse
     from safelight.store import SchemaTooNew, StoreUnavailable
 
     try:
@@ -240,7 +242,7 @@ def _tell_work(server: Any, key: Any) -> None:
 
 
 def _print_start(settings: config.Settings, key: Any) -> None:
-    from safelight.server.app import local_url
+    from safelight.server.addresses import local_url
 
     url = settings.public_url or local_url(settings)
     _out.print(f"Safelight listens on {url}")
@@ -275,7 +277,7 @@ def migrate(*, installation: Installation = _HERE) -> int:
 
     Any number may do it at once. A database that a newer version wrote is refused.
     """
-    from safelight.server.app import migrate as run_migration
+    from safelight.server.opening import migrate as run_migration
     from safelight.store import SCHEMA_VERSION
 
     with _opening():
@@ -358,7 +360,7 @@ def remove_provider_key(name: str, *, installation: Installation = _HERE) -> int
 
 
 def _with_keys(act: Callable[[Any], Coroutine[Any, Any, Any]], installation: Installation) -> Any:
-    from safelight.server.app import open_keys
+    from safelight.server.opening import open_keys
 
     async def run() -> Any:
         async with open_keys(installation.load()) as keys:

@@ -24,7 +24,7 @@ from end_to_end.test_crash import check_files
 from end_to_end.words import IMAGES, png
 from safelight import FailureCode, Kind, Source, Status, Task, Unavailable
 from safelight.dialects import named
-from safelight.server.app import free_port
+from safelight.server.addresses import free_port
 from safelight.task import Fetch, bare_id
 from safelight.wire import Response
 

@@ -19,6 +19,7 @@ from safelight import AsyncClient, BadRequest, FailureCode, Key, Kind, Source, S
 from safelight.config import ModelRule, Settings
 from safelight.dialects import named
 from safelight.server.app import App
+from safelight.server.opening import open_app
 from safelight.store import scripts
 from safelight.task import bare_id
 
@@ -79,7 +80,7 @@ async def ring(
     key = server.key
     monkeypatch.setenv("RING", f"{key.id}:{key.secret}" if theirs == "tencent" else key.secret)
     models = rules(server.url, theirs)
-    app = await App.build(Settings(data=tmp_path / "ring", models=models, grace=1))
+    app = await open_app(Settings(data=tmp_path / "ring", models=models, grace=1))
     own = await app.keyring.create("ring")
     await app.start()
     yield Ring(app, Key(id=own.id, secret=own.secret))

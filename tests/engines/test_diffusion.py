@@ -28,7 +28,7 @@ from safelight.config import ModelRule, Settings
 from safelight.engines import Event, Failed, File, Given, Job, Log, Preview, Progress, Waiting
 from safelight.engines.diffusion.engine import Diffusion, build
 from safelight.models import ModelMap
-from safelight.server.app import App
+from safelight.server.opening import open_app
 from safelight.task import FailureCode, Kind, Role, Source, Status, Submit, Task
 
 if find_spec("diffusers") is None or find_spec("torch") is None:
@@ -445,9 +445,7 @@ async def client(engine: Diffusion, models: Path, tmp_path: Path) -> AsyncIterat
     """A client of an app whose one model is tiny."""
     options = {"pipeline": str(models / "pictures"), "kind": "image", "steps": 2}
     rule = ModelRule(name="seedreamv4", engine="diffusion", options=options)
-    app = await App.build(
-        Settings(data=tmp_path / "data"), ModelMap((rule,), {"diffusion": engine})
-    )
+    app = await open_app(Settings(data=tmp_path / "data"), ModelMap((rule,), {"diffusion": engine}))
     key = await app.first_key()
     assert key is not None
     await app.start()

@@ -36,6 +36,7 @@ from safelight.server.app import App
 from safelight.server.fake import Fake
 from safelight.server.fake.samples import sample
 from safelight.server.keys import NewKey
+from safelight.server.opening import open_app
 from safelight.store import scripts
 from safelight.store.sqlite import connect
 from safelight.task import (
@@ -153,7 +154,7 @@ class Houses:
         return await self.start_with(*rules)
 
     async def start_with(self, *rules: ModelRule, **settings: Any) -> House:
-        app = await App.build(Settings(data=self._data, models=rules, grace=0, **settings))
+        app = await open_app(Settings(data=self._data, models=rules, grace=0, **settings))
         self._key = await app.first_key() or self._key
         assert self._key is not None
         await app.start()

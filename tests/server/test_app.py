@@ -18,17 +18,9 @@ from safelight.engines import Event, Job, Progress, Traits
 from safelight.models import ModelMap
 from safelight.queue import Lane
 from safelight.server import logs
-from safelight.server.app import (
-    AddressInUse,
-    App,
-    DataInUse,
-    check_address,
-    free_port,
-    local_url,
-    lock,
-    open_keys,
-    served_dialects,
-)
+from safelight.server.addresses import AddressInUse, check_address, free_port, local_url
+from safelight.server.opening import open_app, open_keys, served_dialects
+from safelight.server.running import DataInUse, lock
 from safelight.store import SchemaTooNew, scripts
 from safelight.store.sqlite import connect
 from safelight.task import Kind, Status
@@ -262,7 +254,7 @@ async def test_a_newer_database_is_refused(tmp_path: Path) -> None:
     connection.close()
 
     with pytest.raises(SchemaTooNew):
-        await App.build(Settings(data=tmp_path))
+        await open_app(Settings(data=tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -278,13 +270,13 @@ async def test_settings_that_cannot_be_are_refused_before_anything_is_made(
     tmp_path: Path, wrong: dict[str, Any]
 ) -> None:
     with pytest.raises(SettingsError):
-        await App.build(Settings(data=tmp_path / "data", **wrong))
+        await open_app(Settings(data=tmp_path / "data", **wrong))
 
     assert not (tmp_path / "data").exists()
 
 
 async def test_an_app_is_built_from_its_settings(tmp_path: Path) -> None:
-    app = await App.build(Settings(data=tmp_path))
+    app = await open_app(Settings(data=tmp_path))
 
     assert {dialect.name for dialect in app.dialects} >= {"tensorslab", "tencent"}
     await app.close()
@@ -407,7 +399,7 @@ async def test_an_engine_that_says_how_many_has_places_of_its_own(tmp_path: Path
         traits = Traits(waits=True, concurrency=200)
 
     settings = Settings(data=tmp_path, concurrency=3)
-    app = await App.build(settings, ModelMap([], {"sketch": Player(), "enhance": Many()}))
+    app = await open_app(settings, ModelMap([], {"sketch": Player(), "enhance": Many()}))
     try:
         assert set(app.lanes) == {Lane(("player",), 3), Lane(("sender",), 200)}
     finally:
@@ -418,7 +410,7 @@ async def test_an_engine_that_waits_shares_the_places_unless_it_says_how_many(
     tmp_path: Path,
 ) -> None:
     settings = Settings(data=tmp_path, concurrency=3)
-    app = await App.build(settings, ModelMap([], {"sketch": Player(), "enhance": Sender()}))
+    app = await open_app(settings, ModelMap([], {"sketch": Player(), "enhance": Sender()}))
     try:
         assert app.lanes == (Lane(("player", "sender"), 3),)
     finally:

@@ -13,8 +13,8 @@ import pytest
 from doubles import Serving, StartApp, longest_holdup, picture, resident
 from safelight.errors import BadRequest, TooLarge, Unavailable
 from safelight.server import bodies
-from safelight.server.app import give_memory_back
 from safelight.server.bodies import Bodies, Room
+from safelight.server.running import give_memory_back
 from safelight.wire import Part, Request, write_form
 
 MEGABYTE = 2**20

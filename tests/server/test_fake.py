@@ -39,7 +39,7 @@ from safelight.errors import (
     Unreachable,
     Upstream,
 )
-from safelight.server.app import free_port
+from safelight.server.addresses import free_port
 from safelight.server.fake import STRANGE_NUMBER, STRANGE_WORD, Fake, ScriptError
 from safelight.server.fake.script import FAULTS, read_script
 from safelight.task import (

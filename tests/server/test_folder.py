@@ -12,7 +12,7 @@ import structlog
 
 from doubles import StartApp
 from safelight.server import folder
-from safelight.server.app import lock
+from safelight.server.running import lock
 
 OURS = {
     "files",

@@ -17,8 +17,8 @@ from PIL import Image
 from safelight.config import ModelRule, Settings
 from safelight.engines.enhance.weights import find
 from safelight.models import ModelMap
-from safelight.server.app import App
 from safelight.server.fake import Fake
+from safelight.server.opening import open_app
 
 WIRES = ("aigptimage", "kie")
 every_wire = pytest.mark.parametrize("wire", WIRES)
@@ -81,7 +81,7 @@ async def open_house(tmp_path: Path) -> AsyncIterator[OpenHouse]:
             wire: str, *rules: ModelRule, engines: Mapping[str, Mapping[str, Any]] = NONE
         ) -> House:
             settings = Settings(data=tmp_path / "data", concurrency=2, grace=0, dialects=(wire,))
-            app = await App.build(settings, ModelMap.build(rules, engines))
+            app = await open_app(settings, ModelMap.build(rules, engines))
             stack.push_async_callback(app.close)
             key = await app.first_key()
             assert key is not None

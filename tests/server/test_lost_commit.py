@@ -14,6 +14,7 @@ from backends import PostgresServer
 from doubles import Player, models_of
 from safelight.config import Settings
 from safelight.server.app import App
+from safelight.server.opening import open_app
 
 
 class Cable:
@@ -85,7 +86,7 @@ async def cable(postgres: PostgresServer) -> AsyncIterator[Cable]:
 @pytest.fixture
 async def app(cable: Cable, tmp_path: Path) -> AsyncIterator[App]:
     settings = Settings(data=tmp_path, database=await cable.start(), workers=False)
-    app = await App.build(settings, models_of(Player()))
+    app = await open_app(settings, models_of(Player()))
     yield app
     await app.close()
 

@@ -14,7 +14,7 @@ from doubles import Player, Serving, picture
 from safelight.config import Settings
 from safelight.engines.upstream import UpstreamEngine
 from safelight.errors import Unsupported
-from safelight.server.app import App
+from safelight.server.opening import open_app
 from safelight.store import scripts
 from safelight.task import Kind, Role, Submit
 
@@ -25,7 +25,7 @@ BROKEN = "data:image/png;base64," + base64.b64encode(b"no picture").decode()
 @pytest.fixture
 async def drawing(tmp_path: Path) -> AsyncIterator[Serving]:
     """A server with the engines that it has by default, which runs nothing."""
-    app = await App.build(Settings(data=tmp_path / "data"))
+    app = await open_app(Settings(data=tmp_path / "data"))
     key = await app.first_key()
     assert key is not None
     transport = httpx.ASGITransport(app.asgi)

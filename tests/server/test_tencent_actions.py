@@ -15,8 +15,8 @@ from safelight.dialects import named
 from safelight.engines import Traits
 from safelight.errors import UnknownModel, Unsupported
 from safelight.models import ModelMap
-from safelight.server.app import App
 from safelight.server.definitions import Definitions
+from safelight.server.opening import open_app
 from safelight.task import Kind, Operation, Source, Submit, bare_id
 from safelight.wire import Key, json_request
 
@@ -187,7 +187,7 @@ class Passing(Player):
 async def test_a_number_is_passed_on_by_whoever_passes_demands_on(tmp_path: Path) -> None:
     engine = Passing()
     models = models_of(engine, ModelRule(name="process-image", engine="sketch"))
-    app = await App.build(Settings(data=tmp_path, definitions=DEFINITIONS), models)
+    app = await open_app(Settings(data=tmp_path, definitions=DEFINITIONS), models)
     for number in (30, 9):  # whether it is one of ours or not
         asked = Submit(
             model="process-image",

@@ -16,7 +16,7 @@ from typing import Any
 
 import structlog
 
-from safelight.server.app import Broken
+from safelight.server.running import Broken
 
 _log = structlog.get_logger("safelight.server")
 

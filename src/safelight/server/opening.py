@@ -1,0 +1,167 @@
+"""How a process is opened: its database, its files, its keys, and all that the settings say."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+
+import asyncpg
+
+from safelight import dialects
+from safelight.blobs import Blobs
+from safelight.config import Settings, SettingsError
+from safelight.models import ModelMap
+from safelight.postgres import Database, DatabaseGone, without_password
+from safelight.queue.memory import MemoryQueue
+from safelight.queue.postgres import PostgresQueue
+from safelight.secrets import Vault
+from safelight.server import folder
+from safelight.server.app import App, Parts
+from safelight.server.definitions import Definitions
+from safelight.server.keys import Keyring, NewKey
+from safelight.server.provider_keys import ProviderKeys
+from safelight.server.recovery import MemoryRecovery, PostgresRecovery
+from safelight.store import Store, StoreUnavailable
+from safelight.store.postgres import PostgresStore
+from safelight.store.sqlite import SQLiteStore
+from safelight.wire import Dialect
+
+_DEFAULT_RATE = "tencent.DescribeImageTaskDetail"  # set, also where tencent is not served
+
+
+async def open_app(settings: Settings, models: ModelMap | None = None) -> App:
+    """Everything, ready to start; `models` instead of those that the settings say.
+
+    Raises `SettingsError`, `SchemaTooNew`, `StoreUnavailable`, `WrongSecret`.
+    """
+    spoken = served_dialects(settings)
+    models = models or ModelMap.build(settings.models, settings.engines)
+    engines = _engines_to_run(settings, models)
+    definitions = Definitions(settings.definitions)
+    if settings.workers:
+        models.prepare(engines)
+    folder.prepare(settings.data)
+    vault = Vault.open(settings.data)
+    blobs = _open_blobs(settings)
+    parts = await _open_parts(settings, models)
+    try:
+        return App(settings, parts, blobs, vault, models, spoken, engines, definitions)
+    except BaseException:
+        await parts.store.close()
+        raise
+
+
+class Keys(NamedTuple):
+    """The keys of an installation: its callers', and its own at other services."""
+
+    callers: Keyring
+    providers: ProviderKeys
+
+
+@asynccontextmanager
+async def open_keys(settings: Settings) -> AsyncIterator[Keys]:
+    """The keys of an installation, also while servers run on it."""
+    folder.prepare(settings.data)
+    if settings.database is None:
+        store: Store = SQLiteStore.open(folder.database(settings.data))
+    else:
+        store = await _open_postgres(settings.database, connections=2)
+    try:
+        vault = Vault.open(settings.data)
+        keys = Keys(Keyring(store, vault), ProviderKeys(store, vault))
+        await keys.callers.check()
+        yield keys
+    finally:
+        await store.close()
+
+
+async def prepare(settings: Settings) -> NewKey | None:
+    """Make the database ready for several processes at once; its first key, if it was empty.
+
+    Raises what `open_app` raises.
+    """
+    served_dialects(settings)
+    async with open_keys(settings) as keys:
+        return await keys.callers.create_first()
+
+
+async def migrate(settings: Settings) -> None:
+    """Bring the database to this code's schema. Raises `SchemaTooNew`, `StoreUnavailable`."""
+    async with open_keys(settings):
+        pass
+
+
+async def _open_parts(settings: Settings, models: ModelMap) -> Parts:
+    if settings.database is None:
+        waiting = MemoryQueue()
+        sqlite = SQLiteStore.open(folder.database(settings.data), waiting.put)
+        return Parts(
+            sqlite, waiting, lambda worker: MemoryRecovery(sqlite, waiting, worker, models)
+        )
+    store = await _open_postgres(settings.database, settings.connections)
+    database = store.database
+    return Parts(
+        store,
+        PostgresQueue(database, settings.heartbeat),
+        lambda worker: PostgresRecovery(store, database, models, settings.heartbeat),
+    )
+
+
+async def _open_postgres(url: str, connections: int) -> PostgresStore:
+    try:
+        database = await Database.open(url, connections=connections)
+    except DatabaseGone as problem:
+        raise StoreUnavailable(f"{without_password(url)}: {problem}") from None
+    except (asyncpg.PostgresError, ValueError) as problem:  # no such user, no such database ...
+        raise SettingsError(f"database: {without_password(url)}: {problem}") from None
+    try:
+        return await PostgresStore.open(database)
+    except BaseException:
+        await database.close()
+        raise
+
+
+def _open_blobs(settings: Settings) -> Blobs:
+    if settings.files is None:
+        return Blobs.local(settings.data / folder.FILES)
+    try:
+        return Blobs.remote(
+            settings.files,
+            settings.files_options,
+            link_seconds=settings.link_hours * 3600 if settings.files_links == "signed" else None,
+            public_endpoint=settings.files_public_endpoint,
+        )
+    except ValueError as problem:
+        raise SettingsError(f"files: {problem}") from None
+
+
+def _engines_to_run(settings: Settings, models: ModelMap) -> tuple[str, ...]:
+    if unknown := sorted(set(settings.run_engines) - set(models.engines)):
+        known = ", ".join(models.engines)
+        raise SettingsError(f"run_engines: no model runs on {', '.join(unknown)}, but on {known}")
+    return settings.run_engines or models.engines
+
+
+def served_dialects(settings: Settings) -> tuple[Dialect, ...]:
+    """The dialects that the settings name, or all that are served unless told otherwise.
+
+    Raises `SettingsError` where two of them are at home on the same path.
+    """
+    try:
+        chosen = tuple(dialects.named(name) for name in settings.dialects)
+    except LookupError as problem:
+        raise SettingsError(f"dialects: {problem}") from None
+    if not chosen:
+        chosen = tuple(dialect for dialect in dialects.found().values() if dialect.served)
+    known = {f"{dialect.name}.{route.op}" for dialect in chosen for route in dialect.routes}
+    if unknown := sorted(set(settings.rates) - known - {_DEFAULT_RATE}):
+        raise SettingsError(f"rates: there is no operation {', '.join(unknown)}")
+    owners: dict[str, str] = {}
+    for dialect in chosen:
+        for prefix in dialect.prefixes:
+            if prefix in owners:
+                both = f"{owners[prefix]} and {dialect.name}"
+                raise SettingsError(f"dialects: {both} are both at home on {prefix}")
+            owners[prefix] = dialect.name
+    return chosen
