@@ -578,7 +578,7 @@ async def test_what_is_being_given_back_is_not_disturbed(sending: Parts) -> None
 async def test_an_end_that_is_being_written_is_not_disturbed(
     hasty: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("safelight.worker._PAUSES", (0.05,) * 50)
+    monkeypatch.setattr("safelight.worker.patience._PAUSES", (0.05,) * 50)
     worker, failing = hasty.worker("w1"), asyncio.Event()
 
     async def play(job: Job) -> AsyncIterator[Event]:
@@ -603,7 +603,7 @@ async def test_an_end_that_is_being_written_is_not_disturbed(
 async def test_what_cannot_be_given_back_is_left_to_others(
     hasty: Parts, held: Held, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("safelight.worker._PAUSES", (0.01, 0.01))
+    monkeypatch.setattr("safelight.worker.patience._PAUSES", (0.01, 0.01))
     worker = hasty.worker("w1", patience=0.2)
     run = await start(hasty, held, worker)
     with held_by_another(hasty):
@@ -953,7 +953,7 @@ async def test_memory_that_cannot_be_read_just_now_is_waited_for(
             raise StoreUnavailable("away")
         return await read(self, script)
 
-    monkeypatch.setattr("safelight.worker._PAUSES", (0.01, 0.01, 0.01))
+    monkeypatch.setattr("safelight.worker.patience._PAUSES", (0.01, 0.01, 10.0))
     monkeypatch.setattr(SQLiteStore, "read", away)
 
     await sending.worker().run(ID, "sender")
@@ -1017,7 +1017,7 @@ async def test_a_turn_that_the_database_cannot_give_is_waited_for(
         await errand_of(job).take_turn("kie", 100, False)
         yield write_picture(job)
 
-    monkeypatch.setattr("safelight.worker._PAUSES", (0.01, 0.01, 0.01))
+    monkeypatch.setattr("safelight.worker.patience._PAUSES", (0.01, 0.01, 10.0))
     monkeypatch.setattr(SQLiteStore, "write", away)
 
     assert (await sending.run(play)).status is Status.SUCCEEDED
@@ -1163,7 +1163,7 @@ async def test_lines_of_the_engine_are_kept_and_cut(parts: Parts) -> None:
 async def test_what_cannot_be_noted_neither_ends_a_task_nor_holds_it_up(
     parts: Parts, notes: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("safelight.worker._PROGRESS_SECONDS", 0)
+    monkeypatch.setattr("safelight.worker.notes._PROGRESS_SECONDS", 0)
     took: list[float] = []
 
     async def play(job: Job) -> AsyncIterator[Event]:
@@ -1183,8 +1183,8 @@ async def test_what_cannot_be_noted_neither_ends_a_task_nor_holds_it_up(
 async def test_a_note_after_those_that_were_dropped_is_written(
     hasty: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("safelight.worker._PROGRESS_SECONDS", 0)
-    monkeypatch.setattr("safelight.worker._QUIET_SECONDS", 0)
+    monkeypatch.setattr("safelight.worker.notes._PROGRESS_SECONDS", 0)
+    monkeypatch.setattr("safelight.worker.patience._QUIET_SECONDS", 0)
     seen: list[int | None] = []
 
     async def play(job: Job) -> AsyncIterator[Event]:
@@ -1202,7 +1202,7 @@ async def test_a_note_after_those_that_were_dropped_is_written(
 async def test_what_must_be_written_waits_for_a_database_that_is_held(
     hasty: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("safelight.worker._PAUSES", (0.01, 0.2))
+    monkeypatch.setattr("safelight.worker.patience._PAUSES", (0.01, 0.2))
 
     async def play(job: Job) -> AsyncIterator[Event]:
         yield write_picture(job)
@@ -1229,7 +1229,7 @@ async def test_a_write_that_the_database_refuses_is_tried_again(
             raise OSError("disk full")
         return await write(self, script)
 
-    monkeypatch.setattr("safelight.worker._PAUSES", (0.01, 0.01, 0.01))
+    monkeypatch.setattr("safelight.worker.patience._PAUSES", (0.01, 0.01, 10.0))
     monkeypatch.setattr(SQLiteStore, "write", full)
 
     ended = await parts.run()
@@ -1242,7 +1242,7 @@ async def test_a_database_that_refuses_for_good_does_not_raise(
     parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await parts.add()
-    monkeypatch.setattr("safelight.worker._PAUSES", (0.01,))
+    monkeypatch.setattr("safelight.worker.patience._PAUSES", (0.01,))
 
     async def full(self: SQLiteStore, script: Script[Any]) -> Any:
         raise OSError("disk full")

@@ -20,6 +20,7 @@ from urllib.parse import urljoin, urlsplit
 
 import httpx
 
+from safelight.config import Settings
 from safelight.engines import Failed, Unfetched
 from safelight.errors import InvalidValue
 from safelight.names import Names
@@ -66,6 +67,16 @@ class Fetcher:
         self._names = names or Names()
         self._check_seconds = check_seconds
         self._who = ""
+
+    @classmethod
+    def of_sources(cls, settings: Settings, trusted: Collection[str]) -> Fetcher:
+        """Fetches what callers name, and what lies at addresses that are `trusted`."""
+        return cls(settings.max_source, settings.source_timeout, settings.private_sources, trusted)
+
+    @classmethod
+    def of_results(cls, settings: Settings) -> Fetcher:
+        """Fetches what was made elsewhere."""
+        return cls(settings.max_result, settings.result_timeout)
 
     def on_behalf(self, who: str) -> Fetcher:
         """The same one, for what that key names: its names leave places for those of others."""

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from safelight.blobs import Blobs
 from safelight.media_types import suffix_of
 from safelight.secrets import Vault
 from safelight.task import Artifact, Source, Task, Uploaded
@@ -39,6 +40,11 @@ class Links:
     def __init__(self, vault: Vault, sign: Callable[[str], str] | None = None) -> None:
         self._vault = vault
         self._sign = sign
+
+    @classmethod
+    def build(cls, vault: Vault, blobs: Blobs) -> Links:
+        """Links that we answer, or the bucket where it signs its own."""
+        return cls(vault, blobs.link if blobs.signs else None)
 
     def write(self, base: str, target: Target, media_type: str | None) -> str:
         """The link to a file, with the suffix that fits its media type."""

@@ -18,6 +18,7 @@ import structlog
 
 from safelight.blobs import BlobError, Blobs
 from safelight.clock import now_millis
+from safelight.config import Settings
 from safelight.engines import traits_of
 from safelight.errors import Conflict, Internal, InvalidValue, NotFound, Unsupported
 from safelight.fetching import Fetcher
@@ -126,6 +127,34 @@ class Service:
         self._max_text = max_text
         self._definitions = definitions
         self._clock = clock
+
+    @classmethod
+    def build(
+        cls,
+        settings: Settings,
+        store: Store,
+        blobs: Blobs,
+        models: ModelMap,
+        fetcher: Fetcher,
+        inspector: Inspector,
+        links: Links,
+        uploads: Uploads,
+        definitions: Definitions,
+    ) -> Service:
+        """A service with the bounds that the settings name."""
+        return cls(
+            store,
+            blobs,
+            models,
+            fetcher,
+            inspector,
+            links,
+            uploads,
+            retention=settings.retention,
+            max_source=settings.max_source,
+            max_text=settings.max_text,
+            definitions=definitions,
+        )
 
     async def carry_out(self, who: str, dialect: str, command: Command) -> Reply:
         """Do what the key `who` asks for in `dialect`. Raises `Fault`."""

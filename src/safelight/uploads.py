@@ -19,6 +19,7 @@ import structlog
 
 from safelight.blobs import BlobError, Blobs
 from safelight.clock import now_millis
+from safelight.config import Settings
 from safelight.engines import Unfetched
 from safelight.errors import Conflict, InvalidValue, NotFound, TooLarge, Unavailable
 from safelight.fetching import Fetcher
@@ -66,6 +67,30 @@ class Uploads:
         self._scratch = scratch
         self._clock = clock
         self._fetching: Counter[str] = Counter()
+
+    @classmethod
+    def build(
+        cls,
+        settings: Settings,
+        store: Store,
+        blobs: Blobs,
+        links: Links,
+        fetcher: Fetcher,
+        inspector: Inspector,
+        scratch: Path,
+    ) -> Uploads:
+        """Uploads with the bounds that the settings name."""
+        return cls(
+            store,
+            blobs,
+            links,
+            fetcher,
+            inspector,
+            kept=settings.uploads_kept,
+            quota=settings.upload_quota,
+            most=settings.max_source,
+            scratch=scratch,
+        )
 
     async def keep(self, who: str, asked: Upload) -> Uploaded:
         """Keep a file, or have it announced that one is to come. Raises `Fault`."""

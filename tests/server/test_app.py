@@ -118,7 +118,7 @@ async def test_a_draining_server_says_so_and_still_answers(start_app: StartApp, 
     assert await ready(serving) == (200, "ready\n")
 
     draining = asyncio.create_task(serving.app.drain())
-    await until(lambda: serving.app.draining)
+    await until(lambda: serving.app.readiness.draining)
 
     assert await ready(serving) == (503, "draining\n")
     assert (await serving.http.get("/healthz")).text == "ok\n"

@@ -30,6 +30,7 @@ from safelight.task import Delete, FailureCode, Status, Submit, Task, new_id
 
 IDS = [new_id(NOW + n, bytes(6)) for n in range(6)]
 RETENTION = 1000
+UPLOADS_KEPT = 3 * 86_400_000
 
 
 async def add(serving: Serving, *ids: str) -> None:
@@ -40,7 +41,9 @@ async def add(serving: Serving, *ids: str) -> None:
 def keeper(serving: Serving, failed: Callable[[int], None] = lambda tasks: None) -> Housekeeping:
     app = serving.app
     recovery = MemoryRecovery(app.store, waiting(serving), app.worker, models_of(serving.engine))
-    return Housekeeping(app.store, app.blobs, recovery, RETENTION, every=0.01, failed=failed)
+    return Housekeeping(
+        app.store, app.blobs, recovery, RETENTION, UPLOADS_KEPT, every=0.01, failed=failed
+    )
 
 
 def waiting(serving: Serving) -> MemoryQueue:
@@ -89,7 +92,7 @@ async def test_a_small_queue_is_filled_again_and_again_in_order(idle: Serving) -
     await add(idle, *IDS)
     app, queue = idle.app, MemoryQueue(capacity=2)
     recovery = MemoryRecovery(app.store, queue, app.worker, models_of(idle.engine))
-    house = Housekeeping(app.store, app.blobs, recovery, 10**9)
+    house = Housekeeping(app.store, app.blobs, recovery, 10**9, UPLOADS_KEPT)
     assert await house.recover() == 2
     running = asyncio.create_task(queue.run(app.worker.run, [Lane(("player",), 1)]))
     keeping = asyncio.create_task(house.run())
@@ -149,7 +152,7 @@ async def test_an_engine_is_not_starved_by_the_many_tasks_of_another(
     else:
         for each in given:
             await app.store.write(scripts.add(each, ""))
-    house = Housekeeping(app.store, app.blobs, recovery, 10**9)
+    house = Housekeeping(app.store, app.blobs, recovery, 10**9, UPLOADS_KEPT)
     await house.recover()
     running = asyncio.create_task(queue.run(app.worker.run, [Lane(("player",), 1)]))
     keeping = asyncio.create_task(house.run())
@@ -402,7 +405,7 @@ async def test_a_clock_that_is_wrong_removes_no_sources_of_what_is_being_accepte
     id = new_id(right() // 10**6 + accepting * 3_600_000 - 60_000, bytes(6))
     await blobs.put(f"{folder_of(id)}source-0", b"x")
     recovery = PostgresRecovery(store, store.database, models_of(Player()), 60)
-    house = Housekeeping(store, blobs, recovery, RETENTION, every=0.01)
+    house = Housekeeping(store, blobs, recovery, RETENTION, UPLOADS_KEPT, every=0.01)
     monkeypatch.setattr("time.time_ns", lambda: right() + sweeping * 3600 * 10**9)
 
     keeping = asyncio.create_task(house.run())

@@ -378,7 +378,7 @@ async def test_a_server_that_stops_tells_the_id_and_takes_nobody_any_more(
     await until(lambda: held.runs == 2)
 
     draining = asyncio.create_task(serving.app.drain())
-    await until(lambda: serving.app.draining)
+    await until(lambda: serving.app.readiness.draining)
     late = await serving.post(RAW, json=BODY)
     told, raw = [await asyncio.wait_for(one, 10) for one in waiting]
     await draining

@@ -4,45 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import secrets
-import socket
 from collections.abc import Callable
 from typing import NamedTuple
 
 import structlog
-from starlette.applications import Starlette
-from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from safelight.blobs import BlobError, Blobs
+from safelight.blobs import Blobs
 from safelight.clock import now_millis
 from safelight.config import Settings
-from safelight.counts import Counts
 from safelight.engines import traits_of
 from safelight.fetching import Fetcher
 from safelight.inspection import Inspector
-from safelight.links import FILES, Links
+from safelight.links import Links
 from safelight.models import ModelMap
 from safelight.queue import Lane, Queue
 from safelight.secrets import Vault
-from safelight.server import folder
 from safelight.server.addresses import local_url
 from safelight.server.bodies import Bodies
 from safelight.server.bridge import Bridge
+from safelight.server.browsers import for_browsers
 from safelight.server.definitions import Definitions
 from safelight.server.files import Files
 from safelight.server.housekeeping import Housekeeping
 from safelight.server.keys import Keyring, NewKey
 from safelight.server.metrics import Metrics
-from safelight.server.page import page
 from safelight.server.provider_keys import ProviderKeys
 from safelight.server.rates import Rates
+from safelight.server.readiness import Readiness
 from safelight.server.receiver import Receiver
 from safelight.server.recovery import Recovery
+from safelight.server.routes import Routes
 from safelight.server.scratch import Scratch
 from safelight.server.waiting import Waiting
 from safelight.service import Service
@@ -55,21 +47,23 @@ _log = structlog.get_logger("safelight.server")
 
 # After the grace: how long tasks are given back, while a database that is away may return.
 GIVING_BACK_SECONDS = 10.0
-_READY_SECONDS, _READY_KEPT_SECONDS = 5, 1.0
-_COUNTED_SECONDS = 5.0  # that `/metrics` tells the same counts of tasks
 
 
-# What pages may read of an answer beside its body; and how long a browser need not ask again.
-_SHOWN_HEADERS = ("Retry-After", "ETag", "Content-Range", "Accept-Ranges", "X-Request-Id")
-_PREFLIGHT_SECONDS = 86_400
-
-
-class Parts(NamedTuple):
+class Backend(NamedTuple):
     """What depends on the database: the store, the queue, and how lost tasks are found again."""
 
     store: Store
     queue: Queue
     recovery: Callable[[Worker], Recovery]
+
+
+class Served(NamedTuple):
+    """What the settings say is served, and run: dialects, models, engines, templates of tasks."""
+
+    dialects: tuple[Dialect, ...]
+    models: ModelMap
+    engines: tuple[str, ...]  # those whose tasks are run here
+    definitions: Definitions
 
 
 class App:
@@ -79,94 +73,70 @@ class App:
     """
 
     def __init__(
-        self,
-        settings: Settings,
-        parts: Parts,
-        blobs: Blobs,
-        vault: Vault,
-        models: ModelMap,
-        spoken: tuple[Dialect, ...],
-        engines: tuple[str, ...],
-        definitions: Definitions,
+        self, settings: Settings, backend: Backend, blobs: Blobs, vault: Vault, served: Served
     ) -> None:
         self.settings = settings
-        self._models = models
-        self.engines = engines  # those whose tasks are run here
-        self.lanes = lanes_of(engines, models, settings.concurrency)
-        self.store = store = parts.store
-        self.provider_keys = ProviderKeys(store, vault)
-        self.queue = parts.queue
-        self.keyring = Keyring(store, vault)
+        self.store = store = backend.store
+        self.queue = backend.queue
         self.blobs = blobs
+        self.dialects, self._models, self.engines, definitions = served
+        self.lanes = lanes_of(self.engines, self._models, settings.concurrency)
+        self.keyring = Keyring(store, vault)
+        self.provider_keys = ProviderKeys(store, vault)
         self.metrics = Metrics()
-        self._counts: Counts[dict[str, int]] = Counts(_COUNTED_SECONDS)
-        self._ready: Counts[bool] = Counts(_READY_KEPT_SECONDS)
-        self.dialects = spoken
-        links = Links(vault, blobs.link if blobs.signs else None)
-        fetcher = Fetcher(
-            settings.max_source,
-            settings.source_timeout,
-            settings.private_sources,
-            trusted=blobs.origins,
-        )
-        name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-        self.scratch = Scratch(settings.data / folder.SCRATCH, name)
-        self.worker = Worker(
-            name,
+        self.readiness = Readiness(store, blobs)
+        self.scratch = Scratch.build(settings)
+        links = Links.build(vault, blobs)
+        fetcher = Fetcher.of_sources(settings, blobs.origins)
+        self.worker = Worker.build(
+            settings,
+            self.scratch.name,
             store,
             blobs,
-            models,
+            self._models,
             fetcher,
             links,
             scratch=self.scratch.folder,
-            time_limit=settings.time_limit,
-            most_deaths=settings.most_deaths,
-            max_pixels=settings.max_pixels,
-            patience=settings.patience,
-            results=Fetcher(settings.max_result, settings.result_timeout),
             secret=self.provider_keys.get,
-            public_url=settings.public_url,
             observe=self.metrics.engine,
         )
         store.listen(scripts.ENDED, self.worker.stop)
         store.on_return(self._look)
         self._inspector = Inspector(settings.max_pixels)
-        uploads = Uploads(
-            store,
-            blobs,
-            links,
-            fetcher,
-            self._inspector,
-            kept=settings.uploads_kept,
-            quota=settings.upload_quota,
-            most=settings.max_source,
-            scratch=self.scratch.folder,
+        uploads = Uploads.build(
+            settings, store, blobs, links, fetcher, self._inspector, self.scratch.folder
         )
-        self.service = Service(
+        self.service = Service.build(
+            settings,
             store,
             blobs,
-            models,
+            self._models,
             fetcher,
             self._inspector,
             links,
             uploads,
-            retention=settings.retention,
-            max_source=settings.max_source,
-            max_text=settings.max_text,
-            definitions=definitions,
+            definitions,
         )
         self.waiting = Waiting(self.service, settings.wait_timeout, settings.max_waiting)
-        self.housekeeping = Housekeeping(
-            store,
-            blobs,
-            parts.recovery(self.worker),
-            settings.retention,
-            settings.uploads_kept,
-            failed=self.metrics.stuck,
-        )
-        self.files = Files(store, blobs, links, self.oldest, uploads.oldest)
+        recovery = backend.recovery(self.worker)
+        self.housekeeping = Housekeeping.build(settings, store, blobs, recovery, self.metrics)
+        self.asgi, self.own = self._front(links, uploads)
+        self._working: asyncio.Task[None] | None = None
+        self._running: list[asyncio.Task[None]] = []
+        self._looks: set[asyncio.Task[None]] = set()
+
+    def _front(self, links: Links, uploads: Uploads) -> tuple[ASGIApp, ASGIApp]:
+        """All that is answered over HTTP, and that of it which is no dialect's."""
+        settings = self.settings
         bodies = Bodies(settings.room_for_bodies, settings.body_timeout)
-        self.receiver = Receiver(links, uploads, bodies, most=settings.max_source)
+        routes = Routes(
+            self.dialects,
+            self.store,
+            self.readiness,
+            self.metrics,
+            Files(self.store, self.blobs, links, self.oldest, uploads.oldest),
+            Receiver(links, uploads, bodies, most=settings.max_source),
+        ).asgi()
         bridge = Bridge(
             self.dialects,
             self.service,
@@ -176,16 +146,12 @@ class App:
             self.metrics,
             bodies,
             self.waiting,
-            self.behind(),
+            routes,
             max_body=settings.max_body,
             public_url=settings.public_url,
             default_url=local_url(settings),
         )
-        self.asgi = _for_browsers(bridge, settings.cors_origins)
-        self.draining = False
-        self._working: asyncio.Task[None] | None = None
-        self._running: list[asyncio.Task[None]] = []
-        self._looks: set[asyncio.Task[None]] = set()
+        return for_browsers(bridge, settings.cors_origins), routes
 
     def oldest(self) -> int:
         """Tasks that ended at this time, or before, count as gone."""
@@ -200,6 +166,7 @@ class App:
         await asyncio.to_thread(self.scratch.open)
         await self.housekeeping.recover()
         self._running = [asyncio.create_task(self.housekeeping.run())]
+        self.readiness.running = self._running
         if self.settings.workers:
             self._working = asyncio.create_task(self.queue.run(self.worker.run, self.lanes))
             self._running.append(self._working)
@@ -210,7 +177,7 @@ class App:
         What cannot be given back within ten seconds after the grace is left as it is, as by a
         process that died: others notice its silence, or the next start does.
         """
-        self.draining = True
+        self.readiness.draining = True
         self.waiting.refuse()
         self.queue.stop()
         until = asyncio.get_running_loop().time() + self.settings.grace + GIVING_BACK_SECONDS
@@ -227,6 +194,7 @@ class App:
             task.cancel()
         await _wait_until(until + 1, *self._running)
         self._running, self._working = [], None
+        self.readiness.running = ()
 
     def _look(self) -> None:
         """See to runs whose end was told while nobody here could hear it."""
@@ -242,7 +210,7 @@ class App:
         """Return when the workers or the housekeeping have stopped, which they should not."""
         done, _ = await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
-            if not task.cancelled() and not self.draining:
+            if not task.cancelled() and not self.readiness.draining:
                 _log.error("workers_stopped", exc_info=task.exception())
 
     async def close(self) -> None:
@@ -254,95 +222,11 @@ class App:
             await self.store.close()
             await asyncio.to_thread(self.scratch.close)
 
-    # --------------------------------------------------------------------- what is no dialect's
-
-    def behind(self) -> Starlette:
-        """The application of what is no dialect's."""
-        return Starlette(
-            exception_handlers={
-                StoreUnavailable: _unavailable,
-                BlobError: _unavailable,
-                404: _no_such_path,
-            },
-            routes=[
-                Route("/", self._page),
-                Route("/healthz", self._healthz),
-                Route("/readyz", self._readyz),
-                Route("/metrics", self._metrics),
-                Route(f"{FILES}{{name}}", self.files.answer),
-                Route(f"{FILES}{{name}}", self.receiver.answer, methods=["PUT"]),
-            ],
-        )
-
-    async def _page(self, request: Request) -> Response:
-        return page(self.dialects, str(request.base_url).rstrip("/"))
-
-    async def _healthz(self, request: Request) -> Response:
-        return PlainTextResponse("ok\n")
-
-    async def _readyz(self, request: Request) -> Response:
-        if self.draining:
-            return PlainTextResponse("draining\n", 503)
-        if not self._running or any(task.done() for task in self._running):
-            return PlainTextResponse("the workers do not run\n", 503)
-        if not await self._ready.get("ready", self._look_whether_ready):
-            return PlainTextResponse("the database or the files do not answer\n", 503)
-        return PlainTextResponse("ready\n")
-
-    async def _look_whether_ready(self) -> bool:
-        try:
-            async with asyncio.timeout(_READY_SECONDS):
-                await self.store.read(scripts.last_done("recover"))
-                await self.blobs.check()
-        except Exception:
-            _log.exception("not_ready")
-            return False
-        return True
-
-    async def _metrics(self, request: Request) -> Response:
-        counts = await self._counts.get(
-            "tasks", lambda: self.store.read_aside(scripts.count_by_status())
-        )
-        return Response(
-            self.metrics.write(counts),
-            media_type="text/plain; version=0.0.4",
-        )
-
-
-def _for_browsers(asgi: ASGIApp, origins: tuple[str, ...]) -> ASGIApp:
-    """`asgi`, which pages of these origins may ask; never with what a browser keeps, like cookies.
-
-    Keys are sent in headers, by pages that were given them: to be asked by any page gives nobody
-    anything that he does not have.
-    """
-    if not origins:
-        return asgi
-    return CORSMiddleware(
-        asgi,
-        allow_origins=origins,
-        allow_methods=("GET", "HEAD", "POST", "PUT", "DELETE"),
-        allow_headers=("*",),
-        expose_headers=_SHOWN_HEADERS,
-        max_age=_PREFLIGHT_SECONDS,
-    )
-
 
 async def _wait_until(until: float, *tasks: asyncio.Task[None]) -> None:
     """Wait for tasks to end, up to a time of the loop."""
     if tasks:
         await asyncio.wait(tasks, timeout=until - asyncio.get_running_loop().time())
-
-
-async def _no_such_path(request: Request, problem: Exception) -> Response:
-    # In JSON, with the words that clients of most services look for: some know nothing else.
-    sentence = f"There is no {request.method} {request.url.path[:200]}"
-    return JSONResponse({"code": 404, "msg": sentence, "message": sentence}, 404)
-
-
-async def _unavailable(request: Request, problem: Exception) -> Response:
-    _log.warning("unavailable", path=request.url.path, problem=str(problem)[:300])
-    sentence = "The database or the files do not answer just now.\n"
-    return PlainTextResponse(sentence, 503, {"retry-after": "2"})
 
 
 def lanes_of(engines: tuple[str, ...], models: ModelMap, places: int) -> tuple[Lane, ...]:

@@ -15,7 +15,9 @@ from collections.abc import Callable
 import structlog
 
 from safelight.blobs import BlobError, Blobs
+from safelight.config import Settings
 from safelight.linked import folder_of_upload
+from safelight.server.metrics import Metrics
 from safelight.server.recovery import Recovery
 from safelight.service import TASKS, folder_of
 from safelight.store import Store, StoreUnavailable, scripts
@@ -46,7 +48,7 @@ class Housekeeping:
         blobs: Blobs,
         recovery: Recovery,
         retention: int,
-        uploads_kept: int = 3 * 86_400_000,
+        uploads_kept: int,
         every: float = 60,
         failed: Callable[[int], None] = lambda tasks: None,
     ) -> None:
@@ -61,6 +63,20 @@ class Housekeeping:
         self._after = FIRST_ENDED
         self._after_upload = FIRST_ENDED
         self._after_orphan = ""
+
+    @classmethod
+    def build(
+        cls, settings: Settings, store: Store, blobs: Blobs, recovery: Recovery, metrics: Metrics
+    ) -> Housekeeping:
+        """Housekeeping with the times that the settings name."""
+        return cls(
+            store,
+            blobs,
+            recovery,
+            settings.retention,
+            settings.uploads_kept,
+            failed=metrics.stuck,
+        )
 
     async def run(self) -> None:
         """Do all of it once a minute, and recover when that is wanted, until cancelled."""

@@ -17,7 +17,7 @@ from safelight.queue.memory import MemoryQueue
 from safelight.queue.postgres import PostgresQueue
 from safelight.secrets import Vault
 from safelight.server import folder
-from safelight.server.app import App, Parts
+from safelight.server.app import App, Backend, Served
 from safelight.server.definitions import Definitions
 from safelight.server.keys import Keyring, NewKey
 from safelight.server.provider_keys import ProviderKeys
@@ -44,11 +44,11 @@ async def open_app(settings: Settings, models: ModelMap | None = None) -> App:
     folder.prepare(settings.data)
     vault = Vault.open(settings.data)
     blobs = _open_blobs(settings)
-    parts = await _open_parts(settings, models)
+    backend = await _open_backend(settings, models)
     try:
-        return App(settings, parts, blobs, vault, models, spoken, engines, definitions)
+        return App(settings, backend, blobs, vault, Served(spoken, models, engines, definitions))
     except BaseException:
-        await parts.store.close()
+        await backend.store.close()
         raise
 
 
@@ -92,16 +92,16 @@ async def migrate(settings: Settings) -> None:
         pass
 
 
-async def _open_parts(settings: Settings, models: ModelMap) -> Parts:
+async def _open_backend(settings: Settings, models: ModelMap) -> Backend:
     if settings.database is None:
         waiting = MemoryQueue()
         sqlite = SQLiteStore.open(folder.database(settings.data), waiting.put)
-        return Parts(
+        return Backend(
             sqlite, waiting, lambda worker: MemoryRecovery(sqlite, waiting, worker, models)
         )
     store = await _open_postgres(settings.database, settings.connections)
     database = store.database
-    return Parts(
+    return Backend(
         store,
         PostgresQueue(database, settings.heartbeat),
         lambda worker: PostgresRecovery(store, database, models, settings.heartbeat),

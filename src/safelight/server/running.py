@@ -92,7 +92,7 @@ async def work(
     if watched:
         check_address(settings.host, settings.port)
     app = await open_app(settings)
-    await _run(app, app.behind() if watched else None, told)
+    await _run(app, app.own if watched else None, told)
 
 
 async def _run(

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import fcntl
+import os
+import secrets
 import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
+
+from safelight.config import Settings
+from safelight.server import folder
 
 _LOCK = ".lock"
 
@@ -19,6 +25,17 @@ class Scratch:
         self.folder = root / name
         self._root = root
         self._lock: IO[str] | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of the process, which no other has or had."""
+        return self.folder.name
+
+    @classmethod
+    def build(cls, settings: Settings) -> Scratch:
+        """The folder of this process below the data folder."""
+        name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        return cls(settings.data / folder.SCRATCH, name)
 
     def open(self) -> None:
         """Make the folder, and keep others from removing it. Blocks: not for the loop."""

@@ -1,0 +1,28 @@
+"""Pages of other origins: which may ask, and what they may read."""
+
+from __future__ import annotations
+
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
+
+# What pages may read of an answer beside its body; and how long a browser need not ask again.
+_SHOWN_HEADERS = ("Retry-After", "ETag", "Content-Range", "Accept-Ranges", "X-Request-Id")
+_PREFLIGHT_SECONDS = 86_400
+
+
+def for_browsers(asgi: ASGIApp, origins: tuple[str, ...]) -> ASGIApp:
+    """`asgi`, which pages of these origins may ask; never with what a browser keeps, like cookies.
+
+    Keys are sent in headers, by pages that were given them: to be asked by any page gives nobody
+    anything that he does not have.
+    """
+    if not origins:
+        return asgi
+    return CORSMiddleware(
+        asgi,
+        allow_origins=origins,
+        allow_methods=("GET", "HEAD", "POST", "PUT", "DELETE"),
+        allow_headers=("*",),
+        expose_headers=_SHOWN_HEADERS,
+        max_age=_PREFLIGHT_SECONDS,
+    )

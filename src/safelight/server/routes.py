@@ -1,0 +1,95 @@
+"""The routes that are no dialect's: the page, probes, metrics, and links to files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import structlog
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from safelight.blobs import BlobError
+from safelight.counts import Counts
+from safelight.links import FILES
+from safelight.server.files import Files
+from safelight.server.metrics import Metrics
+from safelight.server.page import page
+from safelight.server.readiness import Readiness
+from safelight.server.receiver import Receiver
+from safelight.store import Store, StoreUnavailable, scripts
+from safelight.wire import Dialect
+
+_log = structlog.get_logger("safelight.server")
+
+_COUNTED_SECONDS = 5.0  # that `/metrics` tells the same counts of tasks
+
+
+class Routes:
+    """Answers for the routes of the server itself."""
+
+    def __init__(
+        self,
+        dialects: Sequence[Dialect],
+        store: Store,
+        readiness: Readiness,
+        metrics: Metrics,
+        files: Files,
+        receiver: Receiver,
+    ) -> None:
+        self._dialects = dialects
+        self._store = store
+        self._readiness = readiness
+        self._tallies = metrics
+        self._files = files
+        self._receiver = receiver
+        self._counts: Counts[dict[str, int]] = Counts(_COUNTED_SECONDS)
+
+    def asgi(self) -> Starlette:
+        """The application that answers them, and 404 for everything else."""
+        return Starlette(
+            exception_handlers={
+                StoreUnavailable: _unavailable,
+                BlobError: _unavailable,
+                404: _no_such_path,
+            },
+            routes=[
+                Route("/", self._page),
+                Route("/healthz", self._healthz),
+                Route("/readyz", self._readyz),
+                Route("/metrics", self._metrics),
+                Route(f"{FILES}{{name}}", self._files.answer),
+                Route(f"{FILES}{{name}}", self._receiver.answer, methods=["PUT"]),
+            ],
+        )
+
+    async def _page(self, request: Request) -> Response:
+        return page(self._dialects, str(request.base_url).rstrip("/"))
+
+    async def _healthz(self, request: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def _readyz(self, request: Request) -> Response:
+        problem = await self._readiness.problem()
+        if problem is not None:
+            return PlainTextResponse(f"{problem}\n", 503)
+        return PlainTextResponse("ready\n")
+
+    async def _metrics(self, request: Request) -> Response:
+        counts = await self._counts.get(
+            "tasks", lambda: self._store.read_aside(scripts.count_by_status())
+        )
+        return Response(self._tallies.write(counts), media_type="text/plain; version=0.0.4")
+
+
+async def _no_such_path(request: Request, problem: Exception) -> Response:
+    # In JSON, with the words that clients of most services look for: some know nothing else.
+    sentence = f"There is no {request.method} {request.url.path[:200]}"
+    return JSONResponse({"code": 404, "msg": sentence, "message": sentence}, 404)
+
+
+async def _unavailable(request: Request, problem: Exception) -> Response:
+    _log.warning("unavailable", path=request.url.path, problem=str(problem)[:300])
+    sentence = "The database or the files do not answer just now.\n"
+    return PlainTextResponse(sentence, 503, {"retry-after": "2"})

@@ -1,0 +1,106 @@
+"""Keeping what an engine has made, and removing what nobody needs.
+
+The rule for whoever edits it: nothing is written any more once a run has ended, for its task may be
+gone by then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import itertools
+import os
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+from safelight.blobs import BlobError, Blobs
+from safelight.engines import File
+from safelight.media_types import suffix_of
+from safelight.service import folder_of
+from safelight.store import Store, StoreClosed, StoreUnavailable, scripts
+from safelight.task import Artifact, Task
+from safelight.worker.patience import Patience
+
+# Bytes of files, and how many, that are read or removed on the loop: to hand them over would cost
+# more.
+_SMALL, _FEW = 64 * 1024, 8
+
+
+class Keeper:
+    """Keeps the files of tasks, with as much patience as their worker has."""
+
+    def __init__(self, store: Store, blobs: Blobs, patience: Patience) -> None:
+        self._store = store
+        self._blobs = blobs
+        self._patience = patience
+
+    async def keep(self, task: Task, files: list[File]) -> tuple[Artifact, ...]:
+        """Keep files of `task`, in their order. Raises `BlobError`, `OSError`."""
+        return tuple([await self._keep(task, number, file) for number, file in enumerate(files)])
+
+    async def _keep(self, task: Task, number: int, file: File) -> Artifact:
+        # The attempt is part of the name: a run that lost its task overwrites nothing.
+        blob = f"{folder_of(task.id)}{task.attempt}-{number}{suffix_of(file.media_type)}"
+        if file.path.stat().st_size <= _SMALL:
+            size, digest = _measure(file.path)
+        else:
+            size, digest = await asyncio.to_thread(_measure, file.path)
+        await self._patience.insist(lambda: self._put(blob, file), (BlobError, OSError))
+        return Artifact(
+            blob=blob,
+            media_type=file.media_type,
+            size=size,
+            etag=digest,
+            width=file.width,
+            height=file.height,
+            duration=file.duration,
+        )
+
+    async def keep_preview(self, task: Task, path: Path) -> None:
+        """Keep a picture of how far the task is; it is no artifact, and may be lost."""
+        with suppress(BlobError, OSError):
+            preview = File(path=path, media_type="image/jpeg")
+            await self._put(f"{folder_of(task.id)}preview.jpg", preview)
+
+    async def _put(self, blob: str, file: File) -> None:
+        put = asyncio.ensure_future(self._blobs.put(blob, file.path, file.media_type))
+        try:
+            await asyncio.shield(put)
+        except asyncio.CancelledError:
+            await asyncio.wait([put])
+            raise
+
+    async def forget(self, task: Task) -> None:
+        """Remove the files that a run has kept of a task that was deleted meanwhile."""
+        with suppress(StoreUnavailable, StoreClosed, BlobError):  # housekeeping sees to it
+            if await self._store.read(scripts.get_any(task.id)) is None:
+                await self._blobs.remove(folder_of(task.id))
+
+
+async def remove_folder(folder: Path) -> None:
+    """Remove the folder of a run, with all that is in it."""
+    if not _remove_small(folder):
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+
+def _remove_small(folder: Path) -> bool:
+    """Remove a folder in which there is next to nothing; whether it was."""
+    try:
+        with os.scandir(folder) as entries:
+            found = list(itertools.islice(entries, _FEW + 1))
+        if len(found) > _FEW or sum(entry.stat().st_size for entry in found) > _SMALL:
+            return False
+        for entry in found:
+            os.unlink(entry)
+        folder.rmdir()
+    except OSError:  # another folder in it, or it is gone
+        return False
+    return True
+
+
+def _measure(path: Path) -> tuple[int, str]:
+    """The size of a file in bytes, and a digest of its content for its ETag."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()[:32]
+    return path.stat().st_size, digest

@@ -1,0 +1,72 @@
+"""Writing what must be written, for as long as a database that is away may take to return."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import structlog
+
+from safelight.blobs import BlobError
+from safelight.store import Store, StoreClosed, StoreUnavailable
+from safelight.store.scripts import Script
+
+_log = structlog.get_logger("safelight.worker")
+_T = TypeVar("_T")
+
+# How long an engine is held up for a note, and how long nothing is noted after one that was not
+# written by then: no engine waits for a database that is away because of what nobody needs.
+_NOTE_SECONDS, _QUIET_SECONDS = 3.0, 10.0
+# How long to wait before a write is tried again that the database refused.
+_PAUSES = (0.2, 1.0, 5.0, 15.0)
+
+
+class Patience:
+    """The writes of a worker: `seconds` are how long one waits for what is away."""
+
+    def __init__(self, store: Store, seconds: float) -> None:
+        self._store = store
+        self._seconds = seconds
+        self._quiet_until = 0.0
+
+    async def write(self, script: Callable[[], Script[_T]]) -> _T:
+        """Write, and when the database refuses (a full disk), try again for a while."""
+        return await self.insist(lambda: self._store.write(script()), (Exception,))
+
+    async def insist(
+        self, act: Callable[[], Awaitable[_T]], problems: tuple[type[Exception], ...]
+    ) -> _T:
+        """Do something again and again while it raises one of `problems`; raises the last."""
+        began = time.monotonic()
+        for pause in itertools.chain(_PAUSES, itertools.repeat(_PAUSES[-1])):
+            try:
+                return await act()
+            except StoreClosed:
+                raise
+            except problems as problem:
+                # What is away comes back; what is broken is not mended by waiting long.
+                away = isinstance(problem, (StoreUnavailable, BlobError))
+                limit = self._seconds if away else sum(_PAUSES)
+                if time.monotonic() - began + pause > limit:
+                    raise
+                _log.warning("will_try_again", seconds=pause, exc_info=problem)
+                await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311 - a pause
+        raise AssertionError
+
+    async def note(self, script: Script[_T]) -> _T | None:
+        """Write what need not be written; None where it was not, or not soon."""
+        if time.monotonic() < self._quiet_until:
+            return None
+        try:
+            async with asyncio.timeout(_NOTE_SECONDS):
+                return await self._store.write(script)
+        except StoreClosed:
+            raise
+        except Exception as problem:
+            self._quiet_until = time.monotonic() + _QUIET_SECONDS
+            _log.warning("not_noted", seconds=_QUIET_SECONDS, problem=repr(problem)[:300])
+            return None
