@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -1212,6 +1213,53 @@ async def test_what_must_be_written_waits_for_a_database_that_is_held(
 
     # Longer than a problem is waited for that is none of a database that is away.
     assert (await hasty.run(play)).status is Status.SUCCEEDED
+
+
+async def test_a_place_is_left_once_the_engine_is_done_and_before_its_files_are_kept(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put, kept, left = Blobs.put, asyncio.Event(), asyncio.Event()
+
+    async def slow(self: Blobs, name: str, data: Any, media_type: str | None = None) -> None:
+        await kept.wait()
+        await put(self, name, data, media_type)
+
+    monkeypatch.setattr(Blobs, "put", slow)
+    await parts.add()
+    worker = parts.worker()
+    run = asyncio.create_task(worker.run(ID, parts.engine.name, left.set))
+
+    await asyncio.wait_for(left.wait(), 5)
+    assert not run.done()
+    assert worker.runs(ID)  # a server that drains waits for it
+    kept.set()
+    await asyncio.wait_for(run, 5)
+    assert (await parts.task()).status is Status.SUCCEEDED
+
+
+async def test_a_place_is_kept_where_too_many_keep_their_files(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put, kept, left = Blobs.put, asyncio.Event(), list[str]()
+
+    async def slow(self: Blobs, name: str, data: Any, media_type: str | None = None) -> None:
+        await kept.wait()
+        await put(self, name, data, media_type)
+
+    monkeypatch.setattr(Blobs, "put", slow)
+    monkeypatch.setattr("safelight.worker.run._MOST_KEEPING", 1)
+    others = [f"{ID[:-1]}{n}" for n in range(5, 8)]
+    await parts.add(*(task(id=id) for id in others))
+    worker = parts.worker()
+    runs = [
+        asyncio.create_task(worker.run(id, parts.engine.name, partial(left.append, id)))
+        for id in others
+    ]
+
+    await until(lambda: len(left) == 1 and len(parts.engine.jobs) == 3)
+    kept.set()
+    await asyncio.wait_for(asyncio.gather(*runs), 5)
+    assert len(left) == 1
 
 
 # ------------------------------------------------------------------------------------- trouble

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from doubles import until
-from safelight.queue import Lane
+from safelight.queue import Lane, Leave
 from safelight.queue.memory import MemoryQueue
 
 
@@ -30,7 +30,7 @@ class Work:
         self.most_at_once = 0
         self.gate = asyncio.Event()
 
-    async def __call__(self, task_id: str, engine: str) -> bool:
+    async def __call__(self, task_id: str, engine: str, leave: Leave) -> bool:
         self.began.append(task_id)
         self.engines[task_id] = engine
         self.at_once += 1
@@ -170,6 +170,28 @@ async def test_engines_of_one_lane_share_its_places_in_their_order(work: Work) -
     assert work.began == [str(n) for n in range(6)]
 
 
+async def test_a_place_that_is_left_early_is_anothers(work: Work) -> None:
+    queue, left = MemoryQueue(), 0
+
+    async def leaves(task_id: str, engine: str, leave: Leave) -> bool:
+        nonlocal left
+        if task_id < "2":
+            leave()
+            left += 1
+        return await work(task_id, engine, leave)
+
+    for n in range(4):
+        await queue.put(str(n), "sketch")
+    run = asyncio.create_task(queue.run(leaves, ONE))
+    await until(lambda: len(work.began) == 3)  # two that have left, and one that has not
+    await asyncio.sleep(0.02)  # were there more, they would have begun
+    assert (work.began, left) == (["0", "1", "2"], 2)
+    work.gate.set()  # who has left and then ends gives no second place
+    await until(lambda: len(work.began) == 4)
+    queue.stop()
+    await asyncio.wait_for(run, 5)
+
+
 async def test_an_engine_without_a_lane_is_not_run(work: Work) -> None:
     queue = MemoryQueue()
     await queue.put("a", "another's")
@@ -224,7 +246,7 @@ async def test_a_queue_that_was_stopped_before_it_ran_hands_out_nothing(work: Wo
 async def test_work_that_raises_does_not_stop_the_queue() -> None:
     seen: list[str] = []
 
-    async def work(task_id: str, engine: str) -> bool:
+    async def work(task_id: str, engine: str, leave: Leave) -> bool:
         seen.append(task_id)
         if task_id == "bad":
             raise RuntimeError("this one")

@@ -16,7 +16,7 @@ import pytest
 from backends import PostgresServer
 from doubles import ID, NOW, task, until
 from safelight.postgres import Database
-from safelight.queue import Lane
+from safelight.queue import Lane, Leave
 from safelight.queue.postgres import PostgresQueue, misplaced, move, sweep_log, unqueued
 from safelight.store import scripts
 from safelight.store.postgres import PostgresStore, enqueue
@@ -43,7 +43,7 @@ class Work:
         self.done = done
         self.gate = asyncio.Event()
 
-    async def __call__(self, task_id: str, engine: str) -> bool:
+    async def __call__(self, task_id: str, engine: str, leave: Leave) -> bool:
         self.began.append(task_id)
         self.engines[task_id] = engine
         self.at_once += 1
@@ -191,6 +191,24 @@ async def test_a_worker_holds_no_more_than_it_runs(
     assert work.most_at_once == concurrency
 
 
+async def test_a_place_that_is_left_early_is_anothers(database: Database, work: Work) -> None:
+    async def leaves(task_id: str, engine: str, leave: Leave) -> bool:
+        if task_id == "a":
+            leave()
+        return await work(task_id, engine, leave)
+
+    await put(database, "a", "b", "c")
+    queue = PostgresQueue(database, 30)
+    run = asyncio.create_task(queue.run(leaves, [Lane(("sketch",), 1)]))
+    await until(lambda: len(work.began) == 2)
+    assert await jobs(database, "picked") == ["a", "b"]  # its job is its own until it ends
+    work.gate.set()
+    await until_jobs(database, [])
+    queue.stop()
+    await asyncio.wait_for(run, 20)
+    assert work.began == ["a", "b", "c"]
+
+
 async def test_two_workers_share_and_neither_gets_what_the_other_has(
     open_database: Open, work: Work
 ) -> None:
@@ -232,7 +250,7 @@ async def test_a_job_that_was_put_while_nothing_was_heard_is_found(
 async def test_work_that_raises_does_not_stop_the_queue(database: Database) -> None:
     seen: list[str] = []
 
-    async def work(task_id: str, engine: str) -> bool:
+    async def work(task_id: str, engine: str, leave: Leave) -> bool:
         seen.append(task_id)
         if task_id == "bad":
             raise RuntimeError("this one")
@@ -378,7 +396,7 @@ async def main(url, heartbeat):
     database = await Database.open(url, connections=2)
     queue = PostgresQueue(database, heartbeat)
 
-    async def work(task_id, engine):
+    async def work(task_id, engine, leave):
         print("began", task_id, flush=True)
         line = await asyncio.to_thread(sys.stdin.readline)
         queue.stop()

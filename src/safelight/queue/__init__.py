@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple, Protocol
 
-# Runs the task of that id, which was queued for that engine; False where it is given back.
-Work = Callable[[str, str], Awaitable[bool]]
+# Runs the task of that id, which was queued for that engine; False where it is given back. It may
+# call `leave` before it returns: another task has its place then.
+Leave = Callable[[], None]
+Work = Callable[[str, str, Leave], Awaitable[bool]]
 
 
 class Lane(NamedTuple):
@@ -41,7 +43,7 @@ class Places:
         self._taken[self._lanes[engine]].add(job)
 
     def leave(self, engine: str, job: int) -> None:
-        """Its place is free again."""
+        """Its place is free again, if it is not by now."""
         self._taken[self._lanes[engine]].discard(job)
 
 
@@ -50,6 +52,8 @@ class Queue(Protocol):
 
     async def run(self, work: Work, lanes: Sequence[Lane]) -> None:
         """Hand tasks to `work`, in each lane so many at a time as it has places, until `stop`.
+
+        A place is taken until the task's work is done, or leaves it.
 
         Then wait for the last ones.
         """

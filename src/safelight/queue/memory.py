@@ -82,13 +82,16 @@ class MemoryQueue:
         running: set[asyncio.Task[None]] = set()
 
         async def run_one(engine: str, waiting: _Waiting) -> None:
+            def leave() -> None:
+                places.leave(engine, waiting.number)
+                self._changed.set()
+
             try:
-                await work(waiting.task_id, engine)
+                await work(waiting.task_id, engine, leave)
             except Exception:  # the others are no worse for it
                 _log.exception("work_broke", task=waiting.task_id)
             finally:
-                places.leave(engine, waiting.number)
-                self._changed.set()
+                leave()
 
         try:
             while not self._stopped:

@@ -12,6 +12,7 @@ import json
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import structlog
@@ -80,7 +81,8 @@ class PostgresQueue:
 
         async def run_one(job: Job) -> None:
             try:
-                if not await work((job.payload or b"").decode(), job.entrypoint):
+                task_id, leave = (job.payload or b"").decode(), partial(self._jobs.leave, job)
+                if not await work(task_id, job.entrypoint, leave):
                     raise RetryRequested(timedelta(0), "given back")
             finally:
                 self._jobs.leave(job)
@@ -223,7 +225,7 @@ class _Jobs(Queries):
         self._own = driver
 
     def leave(self, job: Job) -> None:
-        """A place is free again."""
+        """Its place is free again."""
         self.places.leave(job.entrypoint, job.id)
         self._own.wake()
 

@@ -19,7 +19,7 @@ from safelight.store import Store, StoreClosed, scripts
 from safelight.turns import Turns
 from safelight.worker.keeping import Keeper
 from safelight.worker.patience import Patience
-from safelight.worker.run import Limits, Means, Run
+from safelight.worker.run import Keeping, Limits, Means, Run
 from safelight.worker.sources import Sources
 
 _log = structlog.get_logger("safelight.worker")
@@ -66,6 +66,7 @@ class Worker:
             patience=patient,
             sources=Sources(store, blobs, fetcher, links, public_url),
             keeper=Keeper(store, blobs, patient),
+            keeping=Keeping(),
             turns=Turns(store),
             results=results,
             scratch=scratch,
@@ -112,15 +113,18 @@ class Worker:
             observe=observe,
         )
 
-    async def run(self, task_id: str, engine: str = "") -> bool:
+    async def run(
+        self, task_id: str, engine: str = "", leave: Callable[[], None] = lambda: None
+    ) -> bool:
         """Run the task to its end, unless it is at one. Never raises but when cancelled.
 
-        `engine` is the one that it was queued for. False where the task is given back, to be run
+        `engine` is the one that it was queued for, and `leave` is called when that has done its
+        work, while there is still some to be kept. False where the task is given back, to be run
         again.
         """
         if task_id in self._running:
             return True
-        run = Run(self._means, task_id, engine)
+        run = Run(self._means, task_id, engine, leave)
         work = asyncio.ensure_future(run.carry_out())
         self._running[task_id] = _Running(run, work)
         try:

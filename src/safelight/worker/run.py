@@ -11,7 +11,8 @@ import contextlib
 import itertools
 import os
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,9 @@ from safelight.worker.sources import Sources
 
 _log = structlog.get_logger("safelight.worker")
 
+# So many runs of a process whose engines are done keep their files beside those that work: what an
+# engine takes, a device or a processor, need not wait for disks and networks.
+_MOST_KEEPING = 16
 # Keeping files that takes no longer is nothing that anybody would see, and costs no commit.
 _NOTICEABLE_SECONDS = 0.25
 
@@ -48,6 +52,24 @@ class Limits(Record, frozen=True, kw_only=True):
     seconds: float
     deaths: int
     pixels: int
+
+
+class Keeping:
+    """Counts the runs whose engines are done, and which keep their files."""
+
+    def __init__(self) -> None:
+        self._runs = 0
+
+    @contextmanager
+    def beside(self, leave: Callable[[], None]) -> Iterator[None]:
+        """Keep files beside runs that work: `leave`, unless too many do already."""
+        self._runs += 1
+        if self._runs <= _MOST_KEEPING:
+            leave()
+        try:
+            yield
+        finally:
+            self._runs -= 1
 
 
 class Means(Record, frozen=True, kw_only=True):
@@ -65,6 +87,7 @@ class Means(Record, frozen=True, kw_only=True):
     patience: Patience
     sources: Sources
     keeper: Keeper
+    keeping: Keeping
     turns: Turns
     results: Fetcher
     scratch: Path
@@ -75,10 +98,14 @@ class Means(Record, frozen=True, kw_only=True):
 
 
 class Run:
-    """One run of the task of that id, which was queued for an engine of that name."""
+    """One run of the task of that id, which was queued for an engine of that name.
 
-    def __init__(self, means: Means, task_id: str, engine: str) -> None:
+    `leave` is called when that engine is done, and may do other work.
+    """
+
+    def __init__(self, means: Means, task_id: str, engine: str, leave: Callable[[], None]) -> None:
         self.waits = means.models.waits(engine)  # the task is done elsewhere
+        self.leave = leave
         self.ended = False  # set where the task was ended by its owner
         self._means = means
         self._id = task_id
@@ -162,19 +189,21 @@ class _Attempt:
         files = await self._make_in_time(place)
         if not files:
             raise Failed(FailureCode.PROVIDER_ERROR, "The engine made no file")
-        keeping = self._keep_all(files)
-        if self._waits(place):
-            # It may be paid for, and not be had again: who is told to stop keeps it first.
-            answer = await see_through(keeping, lambda: self._run.ended)
-            artifacts = answer.value
-        else:
-            artifacts = await keeping
+        with self._means.keeping.beside(self._run.leave):
+            artifacts = await self._keep(place, files)
         _log.info(
             "task_succeeded",
             task=self._task.id,
             attempt=self._task.attempt,
             files=len(artifacts),
         )
+
+    async def _keep(self, place: Place, files: list[File]) -> tuple[Artifact, ...]:
+        if not self._waits(place):
+            return await self._keep_all(files)
+        # It may be paid for, and not be had again: who is told to stop keeps it first.
+        answer = await see_through(self._keep_all(files), lambda: self._run.ended)
+        return answer.value
 
     def _find_place(self) -> Place:
         try:
