@@ -8,9 +8,10 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import httpx
 import pytest
@@ -81,6 +82,14 @@ async def read(blobs: Blobs, name: str, part: range | None = None) -> bytes:
     return b"".join([chunk async for chunk in await blobs.open(name, part)])
 
 
+def on_another_disk(stack: ExitStack, here: Path) -> Path:
+    if not Path("/dev/shm").is_dir():
+        pytest.skip("there is one disk")
+    other = Path(stack.enter_context(TemporaryDirectory(dir="/dev/shm")))
+    assert other.stat().st_dev != here.stat().st_dev
+    return other
+
+
 async def folders(blobs: Blobs, first: str, last: str) -> list[str]:
     return [name async for name in blobs.folders("tasks/", first, last)]
 
@@ -97,6 +106,84 @@ async def test_bytes_are_read_back(kept: Kept) -> None:
     assert await read(kept.blobs, NAME, range(3, 5)) == b"34"
     assert await read(kept.blobs, NAME, range(9, 10)) == b"9"
     assert kept.files() == [NAME]
+
+
+async def test_a_file_is_taken(kept: Kept, tmp_path: Path) -> None:
+    (tmp_path / "in").write_bytes(b"0123456789")
+
+    await kept.blobs.take(NAME, tmp_path / "in", "image/png")
+
+    assert await kept.blobs.get(NAME) == b"0123456789"
+    assert kept.files() == [NAME]
+
+
+async def test_a_file_of_the_same_disk_is_moved_and_not_copied(tmp_path: Path) -> None:
+    blobs, path = Blobs.local(tmp_path / "files"), tmp_path / "in"
+    path.write_bytes(b"0123456789")
+    before = path.stat().st_ino
+
+    await blobs.take(NAME, path)
+
+    assert (tmp_path / "files" / NAME).stat().st_ino == before
+    assert not path.exists()
+    (tmp_path / "again").write_bytes(b"again")
+    await blobs.take(NAME, tmp_path / "again")  # the name is the same: what was there is replaced
+    assert await blobs.get(NAME) == b"again"
+
+
+@pytest.mark.parametrize("kind", ["symbolic", "hard", "other disk"])
+async def test_a_file_that_is_not_the_engines_alone_is_copied(tmp_path: Path, kind: str) -> None:
+    blobs, path = Blobs.local(tmp_path / "files"), tmp_path / "in"
+    with ExitStack() as stack:
+        if kind == "other disk":
+            path = on_another_disk(stack, tmp_path) / "in"
+            path.write_bytes(b"theirs")
+        else:
+            (tmp_path / "theirs").write_bytes(b"theirs")
+            link = path.symlink_to if kind == "symbolic" else path.hardlink_to
+            link(tmp_path / "theirs")
+
+        await blobs.take(NAME, path)
+
+        assert path.read_bytes() == b"theirs"
+    if kind != "other disk":
+        (tmp_path / "theirs").write_bytes(b"changed")
+    assert await blobs.get(NAME) == b"theirs"
+    assert not (tmp_path / "files" / NAME).is_symlink()
+
+
+async def test_a_take_that_broke_off_may_be_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blobs, path = Blobs.local(tmp_path / "files"), tmp_path / "in"
+    path.write_bytes(b"0123456789")
+
+    def broken(descriptor: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "fsync", broken)
+        with pytest.raises(BlobError, match="Input/output error"):
+            await blobs.take(NAME, path)
+    await blobs.take(NAME, path)
+
+    assert await blobs.get(NAME) == b"0123456789"
+
+
+@pytest.mark.parametrize("name", ["tasks/../../out", "/tasks/a", "tasks/", "..", "a"])
+async def test_nothing_is_taken_to_elsewhere(tmp_path: Path, name: str) -> None:
+    blobs = Blobs.local(tmp_path / "files")
+    (tmp_path / "in").write_bytes(b"0123456789")
+
+    with pytest.raises(ValueError, match="not a f"):
+        await blobs.take(name, tmp_path / "in")
+
+    assert (tmp_path / "in").exists()
+
+
+async def test_what_is_not_there_is_not_taken(blobs: Blobs, tmp_path: Path) -> None:
+    with pytest.raises((BlobError, OSError)):
+        await blobs.take(NAME, tmp_path / "nothing")
 
 
 async def test_what_is_put_again_is_replaced(blobs: Blobs) -> None:

@@ -403,14 +403,14 @@ async def test_a_deleted_task_leaves_nothing(parts: Parts, held: Held) -> None:
 async def test_a_task_that_is_deleted_while_its_files_are_kept_leaves_none(
     parts: Parts, stopped: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put, entered, gate = Blobs.put, asyncio.Event(), asyncio.Event()
+    take, entered, gate = Blobs.take, asyncio.Event(), asyncio.Event()
 
-    async def slowly(self: Blobs, name: str, data: bytes | Path, *more: Any) -> None:
+    async def slowly(self: Blobs, name: str, data: Path, *more: Any) -> None:
         entered.set()
         await gate.wait()
-        await put(self, name, data, *more)
+        await take(self, name, data, *more)
 
-    monkeypatch.setattr(Blobs, "put", slowly)
+    monkeypatch.setattr(Blobs, "take", slowly)
     await parts.add()
     worker = parts.worker()
     run = asyncio.create_task(worker.run(ID))
@@ -1218,13 +1218,13 @@ async def test_what_must_be_written_waits_for_a_database_that_is_held(
 async def test_a_place_is_left_once_the_engine_is_done_and_before_its_files_are_kept(
     parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put, kept, left = Blobs.put, asyncio.Event(), asyncio.Event()
+    take, kept, left = Blobs.take, asyncio.Event(), asyncio.Event()
 
-    async def slow(self: Blobs, name: str, data: Any, media_type: str | None = None) -> None:
+    async def slow(self: Blobs, name: str, path: Path, media_type: str | None = None) -> None:
         await kept.wait()
-        await put(self, name, data, media_type)
+        await take(self, name, path, media_type)
 
-    monkeypatch.setattr(Blobs, "put", slow)
+    monkeypatch.setattr(Blobs, "take", slow)
     await parts.add()
     worker = parts.worker()
     run = asyncio.create_task(worker.run(ID, parts.engine.name, left.set))
@@ -1240,13 +1240,13 @@ async def test_a_place_is_left_once_the_engine_is_done_and_before_its_files_are_
 async def test_a_place_is_kept_where_too_many_keep_their_files(
     parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put, kept, left = Blobs.put, asyncio.Event(), list[str]()
+    take, kept, left = Blobs.take, asyncio.Event(), list[str]()
 
-    async def slow(self: Blobs, name: str, data: Any, media_type: str | None = None) -> None:
+    async def slow(self: Blobs, name: str, path: Path, media_type: str | None = None) -> None:
         await kept.wait()
-        await put(self, name, data, media_type)
+        await take(self, name, path, media_type)
 
-    monkeypatch.setattr(Blobs, "put", slow)
+    monkeypatch.setattr(Blobs, "take", slow)
     monkeypatch.setattr("safelight.worker.run._MOST_KEEPING", 1)
     others = [f"{ID[:-1]}{n}" for n in range(5, 8)]
     await parts.add(*(task(id=id) for id in others))

@@ -11,12 +11,14 @@ import asyncio
 import errno
 import os
 import shutil
+import stat
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import timedelta
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import obstore
@@ -25,6 +27,7 @@ from obstore.exceptions import BaseError, GenericError
 from obstore.store import AzureStore, GCSStore, LocalStore, ObjectStore, S3Store, from_url
 
 _log = structlog.get_logger("safelight.blobs")
+_T = TypeVar("_T")
 
 # A request to a bucket is tried again by obstore for a moment, by a worker for as long as it takes.
 _RETRIES: Any = {"max_retries": 3, "retry_timeout": timedelta(seconds=10)}
@@ -103,10 +106,31 @@ class Blobs:
             return
         await obstore.put_async(self._store, name, data)
         # obstore's folder writes and renames, but leaves the data to the page cache.
-        kind = PurePosixPath(name).parts[0]
+        await self._in_folder(_sync, PurePosixPath(name))
+
+    async def take(self, name: str, path: Path, media_type: str | None = None) -> None:
+        """Keep the file at `path` under `name`, as `put` does; it may be gone from there then.
+
+        Beside a folder on the same disk nothing is copied. May be tried again where it raised.
+        """
+        if self._folder is not None:
+            try:
+                if await self._in_folder(partial(_move, path), _file(name)):
+                    return
+            except OSError as problem:  # as obstore tells of a disk that cannot just now
+                raise GenericError(str(problem)) from None
+        await self.put(name, path, media_type)
+
+    async def _in_folder(
+        self, act: Callable[[Path, PurePosixPath, Path | None], _T], name: PurePosixPath
+    ) -> _T:
+        """Bring something to the disk, and the folder of all files once for each of its names."""
+        assert self._folder is not None
+        kind = name.parts[0]
         root = None if kind in self._synced else self._folder
-        await asyncio.to_thread(_sync, self._folder, PurePosixPath(name), root)
+        done = await asyncio.to_thread(act, self._folder, name, root)
         self._synced.add(kind)
+        return done
 
     async def get(self, name: str) -> bytes:
         """The whole of a blob. Raises `FileNotFoundError`."""
@@ -289,6 +313,40 @@ def _inner(prefix: str) -> PurePosixPath:
     if not prefix.endswith("/") or not path.parts or path.is_absolute() or ".." in path.parts:
         raise ValueError(f"not a folder of files: {prefix!r}")
     return path
+
+
+def _file(name: str) -> PurePosixPath:
+    """The path of a file in a folder below the folder of all files, and of nothing else."""
+    folder, _, last = name.rpartition("/")
+    if not last:
+        raise ValueError(f"not a file in a folder: {name!r}")
+    return _inner(f"{folder}/") / last
+
+
+def _move(path: Path, folder: Path, name: PurePosixPath, root: Path | None) -> bool:
+    """Move a file to its place, on the disk; False where it is no plain file, or elsewhere.
+
+    What has other names is theirs too: whoever knows one could change it.
+    """
+    target = folder / name
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        if not target.is_file():
+            raise
+        # It was moved by a call that broke off after that.
+    else:
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+            return False
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.rename(target)
+        except OSError as problem:
+            if problem.errno != errno.EXDEV:
+                raise
+            return False
+    _sync(folder, name, root)
+    return True
 
 
 def _folders_in(folder: Path) -> list[str]:

@@ -11,8 +11,11 @@ import hashlib
 import itertools
 import os
 import shutil
+from collections.abc import Coroutine
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from safelight.blobs import BlobError, Blobs
 from safelight.engines import File
@@ -46,7 +49,8 @@ class Keeper:
             size, digest = _measure(file.path)
         else:
             size, digest = await asyncio.to_thread(_measure, file.path)
-        await self._patience.insist(lambda: self._put(blob, file), (BlobError, OSError))
+        take = partial(self._blobs.take, blob, file.path, file.media_type)
+        await self._patience.insist(lambda: _whole(take()), (BlobError, OSError))
         return Artifact(
             blob=blob,
             media_type=file.media_type,
@@ -60,22 +64,24 @@ class Keeper:
     async def keep_preview(self, task: Task, path: Path) -> None:
         """Keep a picture of how far the task is; it is no artifact, and may be lost."""
         with suppress(BlobError, OSError):
-            preview = File(path=path, media_type="image/jpeg")
-            await self._put(f"{folder_of(task.id)}preview.jpg", preview)
-
-    async def _put(self, blob: str, file: File) -> None:
-        put = asyncio.ensure_future(self._blobs.put(blob, file.path, file.media_type))
-        try:
-            await asyncio.shield(put)
-        except asyncio.CancelledError:
-            await asyncio.wait([put])
-            raise
+            blob = f"{folder_of(task.id)}preview.jpg"
+            await _whole(self._blobs.put(blob, path, "image/jpeg"))
 
     async def forget(self, task: Task) -> None:
         """Remove the files that a run has kept of a task that was deleted meanwhile."""
         with suppress(StoreUnavailable, StoreClosed, BlobError):  # housekeeping sees to it
             if await self._store.read(scripts.get_any(task.id)) is None:
                 await self._blobs.remove(folder_of(task.id))
+
+
+async def _whole(writing: Coroutine[Any, Any, None]) -> None:
+    """See something written, also where who waits is cancelled, and then cancelled."""
+    written = asyncio.ensure_future(writing)
+    try:
+        await asyncio.shield(written)
+    except asyncio.CancelledError:
+        await asyncio.wait([written])
+        raise
 
 
 async def remove_folder(folder: Path) -> None:
