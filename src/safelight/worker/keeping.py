@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import itertools
-import os
 import shutil
 from collections.abc import Coroutine
 from contextlib import suppress
@@ -25,9 +23,7 @@ from safelight.store import Store, StoreClosed, StoreUnavailable, scripts
 from safelight.task import Artifact, Task
 from safelight.worker.patience import Patience
 
-# Bytes of files, and how many, that are read or removed on the loop: to hand them over would cost
-# more.
-_SMALL, _FEW = 64 * 1024, 8
+_SMALL = 64 * 1024  # bytes of files that are read on the loop: to hand them over would cost more
 
 
 class Keeper:
@@ -86,23 +82,16 @@ async def _whole(writing: Coroutine[Any, Any, None]) -> None:
 
 async def remove_folder(folder: Path) -> None:
     """Remove the folder of a run, with all that is in it."""
-    if not _remove_small(folder):
-        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+    # In a thread though it is empty as a rule: a disk that writes what others have kept makes
+    # whoever removes a folder wait for that.
+    await asyncio.to_thread(_remove, folder)
 
 
-def _remove_small(folder: Path) -> bool:
-    """Remove a folder in which there is next to nothing; whether it was."""
+def _remove(folder: Path) -> None:
     try:
-        with os.scandir(folder) as entries:
-            found = list(itertools.islice(entries, _FEW + 1))
-        if len(found) > _FEW or sum(entry.stat().st_size for entry in found) > _SMALL:
-            return False
-        for entry in found:
-            os.unlink(entry)
         folder.rmdir()
-    except OSError:  # another folder in it, or it is gone
-        return False
-    return True
+    except OSError:  # there is something in it, or it was never made
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _measure(path: Path) -> tuple[int, str]:
