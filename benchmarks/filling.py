@@ -6,7 +6,7 @@ import msgspec
 
 from benchmarks.crew import connected
 from safelight.clock import now_millis
-from safelight.store.postgres import queries_of
+from safelight.store.groups import queries_of
 from safelight.task import Artifact, Submit
 
 _FINISHED = """

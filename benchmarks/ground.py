@@ -178,15 +178,21 @@ def fill(data: Path, owner: str, count: int) -> list[str]:
 
 
 def _carry_out(
-    connection: apsw.Connection, queries: dict[str, str], script: scripts.Script[object]
+    connection: apsw.Connection, queries: dict[str, str], script: scripts.AnyScript[object]
 ) -> None:
+    def ask(query: scripts.Query) -> list[tuple[Any, ...]]:
+        return connection.execute(queries[query.name], query.parameters).fetchall()
+
+    steps = iter(script)
     try:
-        step = next(script)
+        step = next(steps)
         while True:
             rows: list[tuple[Any, ...]] = []
             if isinstance(step, scripts.Query):
-                rows = connection.execute(queries[step.name], step.parameters).fetchall()
-            step = script.send(rows)
+                rows = ask(step)
+            elif isinstance(step, scripts.Change) and (rows := ask(step.query)):
+                ask(scripts.event_of(step, rows[0]))
+            step = steps.send(rows)
     except StopIteration:
         pass
 

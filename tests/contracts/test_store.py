@@ -23,12 +23,14 @@ from safelight.store.scripts import (
     ENDED,
     KEYS,
     Accepted,
+    AnyScript,
     Change,
     DifferentBody,
     Enqueue,
     EventRow,
     Query,
     Script,
+    Single,
     Tell,
     UploadRow,
 )
@@ -273,7 +275,7 @@ async def test_a_token_whose_task_is_forgotten_at_that_very_moment_is_taken(stor
 
     def meanwhile() -> Script[Accepted]:
         """A submission during which another one uses the same key, and is forgotten."""
-        script, came = scripts.add(task(token="t"), "digest", NOW + 40), False
+        script, came = iter(scripts.add(task(token="t"), "digest", NOW + 40)), False
         try:
             step = next(script)
             while True:
@@ -290,6 +292,39 @@ async def test_a_token_whose_task_is_forgotten_at_that_very_moment_is_taken(stor
 
     assert accepted.new
     assert again == Accepted(accepted.task, False)
+
+
+async def test_of_many_that_are_added_at_once_a_wrong_one_is_undone_alone(store: Store) -> None:
+    asked = [task(new_id(NOW, bytes(5) + bytes([n]))) for n in range(9)]
+    await store.write(scripts.add(asked[4], ""))
+
+    told = await asyncio.gather(
+        *(store.write(scripts.add(one, "", engine="sketch")) for one in asked),
+        return_exceptions=True,
+    )
+
+    assert [isinstance(each, Accepted) for each in told] == [n != 4 for n in range(9)]
+    assert "unique" in str(told[4]).lower()
+    assert all([await store.read(scripts.get_any(one.id)) for one in asked])
+    for one in asked:
+        assert len(await store.read(scripts.events(one.id))) == 1
+
+
+async def test_changes_of_one_task_at_once_are_made_in_their_order(store: Store) -> None:
+    await add(store, task(), task(OTHER))
+    # Each is possible only after the one before it, and others are written with them.
+    told = await asyncio.gather(
+        store.write(scripts.claim(ID, "w", NOW + 1)),
+        store.write(scripts.claim(OTHER, "w", NOW + 1)),
+        store.write(scripts.upload(ID, 1, NOW + 2)),
+        store.write(scripts.succeed(ID, 1, (ARTIFACT,), NOW + 3)),
+        store.write(scripts.fail(OTHER, 1, FAILURE, NOW + 3)),
+        store.write(scripts.succeed(ID, 1, (ARTIFACT,), NOW + 4)),
+    )
+
+    assert [bool(each) for each in told] == [True] * 5 + [False]
+    seen = [event.what for event in await store.read(scripts.events(ID))]
+    assert seen == ["queued", "running", "uploading", "succeeded"]
 
 
 async def test_of_many_bodies_at_once_with_one_token_one_is_taken(store: Store) -> None:
@@ -471,7 +506,7 @@ async def test_a_task_that_died_while_uploading_can_be_run_to_its_end(store: Sto
     assert await store.write(scripts.succeed(ID, again.attempt, (ARTIFACT,), NOW + 60))
 
 
-WRITES: dict[str, Callable[[int], Script[Any]]] = {
+WRITES: dict[str, Callable[[int], AnyScript[Any]]] = {
     "progress": lambda attempt: scripts.progress(ID, attempt, 50, NOW + 90),
     "upload": lambda attempt: scripts.upload(ID, attempt, NOW + 90),
     "succeed": lambda attempt: scripts.succeed(ID, attempt, (ARTIFACT,), NOW + 90),
@@ -1140,7 +1175,7 @@ async def test_a_key_whose_id_has_a_zero_byte_is_none(store: Store) -> None:
     assert await store.read(scripts.get_key("\ud800K1")) is None
 
 
-CHANGES: dict[str, tuple[Status, Callable[[int], Script[Any]]]] = {
+CHANGES: dict[str, tuple[Status, Callable[[int], AnyScript[Any]]]] = {
     "claim": (Status.QUEUED, lambda attempt: scripts.claim(ID, "w", NOW)),
     "upload": (Status.RUNNING, lambda attempt: scripts.upload(ID, attempt, NOW)),
     "succeed": (Status.UPLOADING, lambda attempt: scripts.succeed(ID, attempt, (), NOW)),
@@ -1156,13 +1191,16 @@ async def test_a_change_and_its_event_are_one_transaction(store: Store, name: st
     attempt = await bring_to(store, at)
     before, told = await get(store), await events(store)
 
-    def broken() -> Script[None]:
-        step = next(change(attempt))
-        assert isinstance(step, Change)
-        yield step._replace(event=step.event._replace(note=None))  # type: ignore[arg-type]
+    step = next(iter(change(attempt)))
+    assert isinstance(step, Change)
+    wrong = step._replace(event=step.event._replace(note=None))  # type: ignore[arg-type]
 
-    with pytest.raises(Exception, match=r"(?i)null"):
-        await store.write(broken())
+    def broken() -> Script[None]:
+        yield wrong
+
+    for script in (Single(wrong, bool), broken()):
+        with pytest.raises(Exception, match=r"(?i)null"):
+            await store.write(script)
 
     assert await get(store) == before
     assert await events(store) == told

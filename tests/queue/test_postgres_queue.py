@@ -19,7 +19,8 @@ from safelight.postgres import Database
 from safelight.queue import Lane, Leave
 from safelight.queue.postgres import PostgresQueue, misplaced, move, sweep_log, unqueued
 from safelight.store import scripts
-from safelight.store.postgres import PostgresStore, enqueue
+from safelight.store.groups import enqueue
+from safelight.store.postgres import PostgresStore
 from safelight.store.scripts import Enqueue
 from safelight.task import new_id
 
@@ -114,7 +115,7 @@ async def running(
 async def put(database: Database, *ids: str, engine: str = "sketch", priority: int = 0) -> None:
     async with database.acquire() as connection, connection.transaction():
         for id in ids:
-            await enqueue(connection, Enqueue(id, engine, priority))
+            await enqueue(connection, [Enqueue(id, engine, priority)])
 
 
 async def jobs(database: Database, status: str = "%") -> list[str]:

@@ -15,6 +15,7 @@ from doubles import Player, models_of
 from safelight.config import Settings
 from safelight.server.app import App
 from safelight.server.opening import open_app
+from safelight.store.scripts import Single
 
 
 class Cable:
@@ -171,7 +172,7 @@ def cable_cuts_later(app: App, cable: Cable, when: str, mended: bool = True) -> 
     add = app.store.write
 
     async def write(script):  # type: ignore[no-untyped-def]
-        if script.__name__ == "add":
+        if isinstance(script, Single) and script.change.query.name == "add_task":
             cable.cuts, cable.mended = when, mended
         return await add(script)
 

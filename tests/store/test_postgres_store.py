@@ -26,7 +26,7 @@ from safelight.store import (
     scripts,
 )
 from safelight.store.postgres import PostgresStore, migrate
-from safelight.store.scripts import ENDED, Accepted, Query, Script, Tell
+from safelight.store.scripts import ENDED, Accepted, AnyScript, Query, Script, Tell
 from safelight.task import Status, new_id
 
 IDS = [new_id(NOW + n, bytes(6)) for n in range(40)]
@@ -81,8 +81,8 @@ def reads(store: PostgresStore) -> int:
     return store.database.reads
 
 
-def add(id: str, engine: str | None = None) -> Script[Accepted]:
-    return scripts.add(task(id), "", engine=engine)
+def add(id: str, engine: str | None = None, token: str | None = None) -> AnyScript[Accepted]:
+    return scripts.add(task(id, token=token), "", engine=engine)
 
 
 def key(n: int) -> Script[None]:
@@ -209,6 +209,41 @@ async def test_a_task_and_its_job_are_there_together_or_not_at_all(store: Postgr
     assert [await is_there(store, id) for id in IDS[:3]] == [True, False, False]
 
 
+async def test_what_waits_together_is_committed_together(store: PostgresStore, url: str) -> None:
+    async with held(url):
+        first = asyncio.create_task(store.write(add(ID, "sketch")))
+        await waiting(url, 1)
+        others = [asyncio.create_task(store.write(add(id, "sketch"))) for id in IDS]
+        await waiting(url, 2)
+    await asyncio.gather(first, *others)
+
+    assert await jobs(store) == sorted([ID, *IDS])
+    together = await ask(
+        url, "select count(distinct xmin::text) from safelight.tasks where id <> '" + ID + "'"
+    )
+    assert together == 1
+
+
+async def test_where_a_connection_ends_all_that_were_written_together_are_told(
+    store: PostgresStore, url: str
+) -> None:
+    async with held(url):
+        writing = [asyncio.create_task(store.write(add(id, "sketch"))) for id in IDS]
+        await waiting(url, 1)
+        other = await asyncpg.connect(url)
+        await other.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity "
+            "where datname = current_database() and wait_event_type = 'Lock'"
+        )
+        await other.close()
+        told = await asyncio.gather(*writing, return_exceptions=True)
+
+    assert [type(each) for each in told] == [StoreUnavailable] * len(IDS)
+    assert not any([await is_there(store, id) for id in IDS])
+    await asyncio.gather(*(store.write(add(id, "sketch")) for id in IDS))
+    assert await jobs(store) == sorted(IDS)
+
+
 async def test_a_task_that_waits_has_one_job(store: PostgresStore) -> None:
     await store.write(add(ID, "sketch"))
     await asyncio.gather(*(store.write(scripts.enqueue(ID, "sketch")) for _ in range(5)))
@@ -254,7 +289,7 @@ async def test_closing_waits_for_all_that_is_being_written(open_store: Open, url
     store, other = await open_store(), await open_store()
     async with held(url):
         # More than there are connections: some wait for one.
-        writing = [asyncio.create_task(store.write(add(id))) for id in IDS]
+        writing = [asyncio.create_task(store.write(add(id, token=id))) for id in IDS]
         await waiting(url, 5)
         closing = asyncio.create_task(store.close())
         await asyncio.sleep(0)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from importlib import resources
 from typing import Any, Protocol, TypeVar
 
-from safelight.store.scripts import Script
+from safelight.store.scripts import AnyScript
 from safelight.task import Task
 
 _T = TypeVar("_T")
@@ -73,7 +73,7 @@ class Store(Protocol):
     async def get(self, id: str, owner: str, oldest: int) -> Task | None:
         """The task of that owner; None where there is none, or it ended at `oldest` or before."""
 
-    async def read(self, script: Script[_T]) -> _T:
+    async def read(self, script: AnyScript[_T]) -> _T:
         """Carry out a script that only reads. It sees everything that was written before."""
 
     def version(self) -> int | None:
@@ -85,7 +85,7 @@ class Store(Protocol):
         That is the database's, where it has one: two machines' own may differ by hours.
         """
 
-    async def write(self, script: Script[_T]) -> _T:
+    async def write(self, script: AnyScript[_T]) -> _T:
         """Carry out a script as one transaction, on disk when this returns.
 
         What it enqueues is queued by then.
@@ -103,7 +103,7 @@ class Store(Protocol):
     def on_return(self, returned: Callable[[], None]) -> None:
         """Have `returned` called whenever something may have been told that was not heard."""
 
-    async def read_aside(self, script: Script[_T]) -> _T:
+    async def read_aside(self, script: AnyScript[_T]) -> _T:
         """Carry out a long script that only reads, without holding up the others."""
 
     async def close(self) -> None:

@@ -9,15 +9,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from importlib import resources
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-import aiosql
 import asyncpg
-from pgqueuer.adapters.drivers.asyncpg import AsyncpgDriver
-from pgqueuer.adapters.persistence.qb import QueryBuilderEnvironment
-from pgqueuer.adapters.persistence.queries import Queries
-from pgqueuer.domain.settings import DBSettings, Durability
 
 from safelight.postgres import SCHEMA, Database, DatabaseGone
 from safelight.store import (
@@ -29,7 +23,19 @@ from safelight.store import (
     refuse,
     scripts,
 )
-from safelight.store.scripts import KEYS, Change, Enqueue, Query, Row, Script, Tell
+from safelight.store.groups import Groups, enqueue, queries_of, rows_of
+from safelight.store.scripts import (
+    KEYS,
+    AnyScript,
+    Change,
+    Enqueue,
+    Query,
+    Row,
+    Script,
+    Single,
+    Tell,
+)
+from safelight.store.texts import ADDING, TEXTS
 from safelight.task import Task
 
 if TYPE_CHECKING:
@@ -44,20 +50,6 @@ _MIGRATION_SECONDS = 3600.0  # an index of a large table takes a while
 _MOST_READS = 2
 _MOST_IN_A_READ = 500
 
-# A task's addition says which transaction it is part of, which costs no round trip of its own: if
-# the answer to its commit is lost, the database is asked by that what became of it.
-_ADDING, _SAYING_TRANSACTION = "add_task", ", pg_current_xact_id()::text"
-# A change and what is told of it are one statement here, and so one round trip.
-_CHANGING = """
-with changed as ({change}), told as (
-    insert into events (task_id, number, at, what, attempt, note)
-    select id, (select coalesce(max(number), 0) + 1 from events where task_id = changed.id),
-           ${at}::bigint, coalesce(${what}::text, {status}), coalesce(${attempt}::int, {held}),
-           ${note}::text
-    from changed
-)
-select * from changed
-"""
 _FATE = "select pg_xact_status($1::text::xid8)"
 _NOW = "select (extract(epoch from clock_timestamp()) * 1000000)::bigint"
 _GET = """
@@ -68,51 +60,12 @@ where id = any($1::text[])
 """
 
 
-class _Text:
-    """The named queries with PostgreSQL's numbered parameters, and the order of their names."""
-
-    def __init__(self) -> None:
-        text = resources.files("safelight.store").joinpath("queries.sql").read_text()
-        loaded: Any = aiosql.from_str(text, "asyncpg")
-        self._order: dict[str, list[str]] = loaded.driver_adapter.var_sorted
-        names = (name for name in loaded.available_queries if not name.endswith("_cursor"))
-        self._sql = {name: getattr(loaded, name).sql for name in names}
-        self._sql[_ADDING] = f"{self._sql[_ADDING].rstrip(' ;')} {_SAYING_TRANSACTION}"
-        self._changes: dict[tuple[str, bool, bool], str] = {}
-
-    def of(self, query: Query) -> tuple[str, list[Any]]:
-        """A query's text, and its parameters in order."""
-        values = query.parameters
-        return self._sql[query.name], [values[name] for name in self._order.get(query.name, ())]
-
-    def of_change(self, change: Change) -> tuple[str, list[Any]]:
-        """The text of a change and of what is told of it, and its parameters in order."""
-        sql, values = self.of(change.query)
-        event = change.event
-        names = change.query.name, event.what is None, event.attempt is None
-        if names not in self._changes:
-            numbers = range(len(values) + 1, len(values) + 5)
-            at, what, attempt, note = numbers
-            self._changes[names] = _CHANGING.format(
-                change=sql.rstrip(" ;"),
-                at=at,
-                what=what,
-                attempt=attempt,
-                note=note,
-                status="status" if event.what is None else "null",
-                held="attempt" if event.attempt is None else "null",
-            )
-        return self._changes[names], [*values, *event]
-
-
-_TEXT = _Text()
-
-
 class PostgresStore:
     """A store in a PostgreSQL database. Build it with `open`; closing it closes the database."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
+        self._groups = Groups(database)
         self._asked: list[tuple[str, asyncio.Future[Task | None]]] = []
         self._reads: set[asyncio.Task[None]] = set()
         self._writes: set[asyncio.Future[Any]] = set()
@@ -162,7 +115,7 @@ class PostgresStore:
         try:
             with _told_as_unavailable():
                 rows = await self.database.fetch(_GET, [id for id, _ in asked])
-            tasks = {row[0]: scripts.read_task(row) for row in _rows(rows)}
+            tasks = {row[0]: scripts.read_task(row) for row in rows_of(rows)}
         except Exception as problem:
             refuse(asked, problem)
             return
@@ -170,17 +123,18 @@ class PostgresStore:
             if not future.cancelled():
                 future.set_result(tasks.get(id))
 
-    async def read(self, script: Script[_T]) -> _T:
+    async def read(self, script: AnyScript[_T]) -> _T:
         self._check_open()
+        steps = iter(script)
         try:
-            step = next(script)
+            step = next(steps)
             while True:
                 if not isinstance(step, Query):
                     raise RuntimeError("a script that only reads enqueues and tells nothing")
-                text, values = _TEXT.of(step)
+                text, values = TEXTS.of(step)
                 with _told_as_unavailable():
                     rows = await self.database.fetch(text, *values)
-                step = script.send(_rows(rows))
+                step = steps.send(rows_of(rows))
         except StopIteration as stopped:
             return cast(_T, stopped.value)
 
@@ -190,10 +144,10 @@ class PostgresStore:
             rows = await self.database.fetch(_NOW)
         return int(rows[0][0])
 
-    async def read_aside(self, script: Script[_T]) -> _T:
+    async def read_aside(self, script: AnyScript[_T]) -> _T:
         return await self.read(script)  # it holds up nobody: there are several connections
 
-    async def write(self, script: Script[_T]) -> _T:
+    async def write(self, script: AnyScript[_T]) -> _T:
         self._check_open()
         # A caller that goes away does not take back what it asked to be written.
         write = asyncio.ensure_future(self._write(script))
@@ -204,36 +158,17 @@ class PostgresStore:
         finally:
             del write  # a problem in it holds this frame: it would hold itself
 
-    async def _write(self, script: Script[_T]) -> _T:
-        try:
-            first = next(script)
-        except StopIteration as stopped:
-            return cast(_T, stopped.value)
-        if isinstance(first, Change) and first.alone:
-            return await self._write_alone(script, first)
+    async def _write(self, script: AnyScript[_T]) -> _T:
+        if isinstance(script, Single):
+            return script.result(await self._groups.write(script.change))
         committing, transaction = False, list[str]()
         try:
             async with self.database.acquire() as connection, connection.transaction():
-                result = await _step(connection, script, first, transaction)
+                result = await _step(connection, script, transaction)
                 committing = True
             return result
         except DatabaseGone as problem:
             raise StoreUnavailable(str(problem), committing, *transaction) from problem
-
-    async def _write_alone(self, script: Script[_T], change: Change) -> _T:
-        """Carry out a script that is one statement, which is a transaction of its own."""
-        asked = False
-        try:
-            async with self.database.acquire() as connection:
-                asked = True
-                rows = await _carry_out(connection, change)
-        except DatabaseGone as problem:
-            raise StoreUnavailable(str(problem), asked) from problem
-        try:
-            script.send(rows)
-        except StopIteration as stopped:
-            return cast(_T, stopped.value)
-        raise RuntimeError("a script goes on after the change that is all it does")
 
     async def is_settled(self, problem: StoreUnavailable) -> bool:
         self._check_open()
@@ -282,17 +217,13 @@ class PostgresStore:
         self._version += 1
 
 
-async def _step(
-    connection: Connection, script: Script[_T], step: scripts.Step, transaction: list[str]
-) -> _T:
-    """Carry out a script from its first step on.
-
-    `transaction` is told which one it is part of, where it adds a task.
-    """
+async def _step(connection: Connection, script: Script[_T], transaction: list[str]) -> _T:
+    """Carry out a script; `transaction` is told which one it is part of, where it adds a task."""
     try:
+        step = next(script)
         while True:
             rows = await _carry_out(connection, step)
-            if isinstance(step, Change) and step.query.name == _ADDING:
+            if isinstance(step, Change) and step.query.name == ADDING:
                 transaction[:] = rows[0][1:]
             step = script.send(rows)
     except StopIteration as stopped:
@@ -302,42 +233,21 @@ async def _step(
 async def _carry_out(connection: Connection, step: scripts.Step) -> Sequence[Row]:
     match step:
         case Query():
-            text, values = _TEXT.of(step)
-            return _rows(await connection.fetch(text, *values))
+            text, values = TEXTS.of(step)
+            return rows_of(await connection.fetch(text, *values))
         case Change():
-            text, values = _TEXT.of_change(step)
-            return _rows(await connection.fetch(text, *values))
+            text, values = TEXTS.of_change(step)
+            rows = rows_of(await connection.fetch(text, *values))
+            if rows and step.then is not None:
+                await enqueue(connection, [step.then])
+            return rows
         case Enqueue():
-            await enqueue(connection, step)
+            await enqueue(connection, [step])
         case Tell():
             await connection.execute(
                 "select pg_notify($1, $2)", _CHANNEL, f"{step.topic} {step.what}"
             )
     return ()
-
-
-def _rows(records: object) -> Sequence[Row]:
-    return cast("Sequence[Row]", records)  # asyncpg's records are sequences, but not by type
-
-
-async def enqueue(connection: Connection, asked: Enqueue) -> None:
-    """Put a task in the queue of its engine, unless it is there, in the caller's transaction."""
-    await queries_of(connection).enqueue(
-        asked.engine,
-        asked.task_id.encode(),
-        asked.priority,
-        dedupe_key=asked.task_id,
-        on_conflict="skip",
-    )
-
-
-def queries_of(connection: Connection) -> Queries:
-    """PgQueuer's queries, on that connection."""
-    return Queries(AsyncpgDriver(cast(Any, connection)), qbe=_ENVIRONMENT)
-
-
-# PgQueuer's log of what it did is not read here: it need not outlive a crash.
-_ENVIRONMENT = QueryBuilderEnvironment(settings=DBSettings(durability=Durability.balanced))
 
 
 @contextmanager

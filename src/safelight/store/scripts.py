@@ -7,8 +7,8 @@ clock.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable, Generator, Sequence
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
@@ -43,24 +43,23 @@ class Event(NamedTuple):
     note: str = ""
 
 
-class Change(NamedTuple):
-    """A query that changes a task and returns its id first, and the event that tells of it.
-
-    Where no row is returned nothing was changed, and nothing is told. One that is `alone` is all
-    that its script does: it needs no transaction around it where a statement is one.
-    """
-
-    query: Query
-    event: Event
-    alone: bool = True
-
-
 class Enqueue(NamedTuple):
     """Have a task run by an engine: queued in the same transaction, where that is possible."""
 
     task_id: str
     engine: str
     priority: int = 0
+
+
+class Change(NamedTuple):
+    """A query that changes a task and returns its id first, and the event that tells of it.
+
+    Where no row is returned nothing was changed, nothing is told, and nothing queued `then`.
+    """
+
+    query: Query
+    event: Event
+    then: Enqueue | None = None
 
 
 class Tell(NamedTuple):
@@ -75,7 +74,26 @@ ENDED, KEYS = "ended", "keys"  # topics: a task that is not to be run any more, 
 Row = Sequence[Any]
 Step = Query | Change | Enqueue | Tell
 _T = TypeVar("_T")
+_Out = TypeVar("_Out", covariant=True)
 Script = Generator[Step, Sequence[Row], _T]
+
+
+class Single(Generic[_Out]):
+    """A script that is one change, and comes to what `result` makes of its rows.
+
+    It may be written together with others of its kind. As part of another script it is as any.
+    """
+
+    def __init__(self, change: Change, result: Callable[[Sequence[Row]], _Out]) -> None:
+        self.change = change
+        self.result = result
+
+    def __iter__(self) -> Script[_Out]:
+        rows = yield self.change
+        return self.result(rows)
+
+
+AnyScript = Script[_T] | Single[_T]
 
 
 class KeyRow(NamedTuple):
@@ -167,18 +185,20 @@ def _json(value: Any) -> str | None:
 
 def add(
     task: Task, digest: str, oldest: int = 0, engine: str | None = None, priority: int = 0
-) -> Script[Accepted]:
+) -> AnyScript[Accepted]:
     """Add a new task, or find the one that the same idempotency key made.
 
     A new one is queued for `engine`, where one is given. A task that ended at `oldest` or before
     is forgotten, and its idempotency key with it. Raises `DifferentBody` where that key came with
     another `digest` of what was asked.
     """
-    token = task.submit.idempotency_key
-    if token is not None:
-        earlier = yield from _find_same(task, token, digest, oldest)
-        if earlier is not None:
-            return Accepted(earlier, False)
+    job = Enqueue(task.id, engine, priority) if engine is not None else None
+    if task.submit.idempotency_key is None:
+        return Single(_adding(task, job), lambda rows: Accepted(task, True))
+    return _add_once(task, task.submit.idempotency_key, digest, oldest, job)
+
+
+def _adding(task: Task, job: Enqueue | None) -> Change:
     created = task.created or 0
     row = {
         "id": task.id,
@@ -190,14 +210,22 @@ def add(
         "submit": _text.encode(drop_data(task.submit)).decode(),
         "created": created,
     }
-    yield Change(Query("add_task", row), Event(created, Status.QUEUED.value, 0), alone=False)
-    if token is not None:
-        earlier = yield from _take_token(task, token, digest, oldest)
-        if earlier is not None:
-            yield Query("remove_task", {"id": task.id})
-            return Accepted(earlier, False)
-    if engine is not None:
-        yield Enqueue(task.id, engine, priority)
+    return Change(Query("add_task", row), Event(created, Status.QUEUED.value, 0), job)
+
+
+def _add_once(
+    task: Task, token: str, digest: str, oldest: int, job: Enqueue | None
+) -> Script[Accepted]:
+    earlier = yield from _find_same(task, token, digest, oldest)
+    if earlier is not None:
+        return Accepted(earlier, False)
+    yield _adding(task, None)
+    earlier = yield from _take_token(task, token, digest, oldest)
+    if earlier is not None:
+        yield Query("remove_task", {"id": task.id})
+        return Accepted(earlier, False)
+    if job is not None:
+        yield job
     return Accepted(task, True)
 
 
@@ -328,7 +356,7 @@ def _where(owner: str, asked: List, oldest: int) -> dict[str, Any]:
 
 def claim(
     id: str, worker: str, now: int, again: bool = False, waits: bool = False
-) -> Script[Task | None]:
+) -> Single[Task | None]:
     """Take the task for a worker; None where it is at its end, or gone.
 
     `again` says that this worker asks once more, because it got no answer the first time; `waits`
@@ -336,15 +364,14 @@ def claim(
     """
     named = {"id": id, "worker": worker, "again": worker if again else "", "now": now}
     told = Event(now, None if waits else Status.RUNNING.value)
-    rows = yield Change(Query("claim_task", {**named, "waits": int(waits)}), told)
-    return read_task(rows[0]) if rows else None
+    change = Change(Query("claim_task", {**named, "waits": int(waits)}), told)
+    return Single(change, lambda rows: read_task(rows[0]) if rows else None)
 
 
-def start(id: str, attempt: int, now: int) -> Script[bool]:
+def start(id: str, attempt: int, now: int) -> Single[bool]:
     """Say that a task which waited elsewhere is being made; False where it was so already."""
     started = Query("start_task", {"id": id, "attempt": attempt, "now": now})
-    rows = yield Change(started, Event(now, Status.RUNNING.value, attempt))
-    return bool(rows)
+    return Single(Change(started, Event(now, Status.RUNNING.value, attempt)), bool)
 
 
 def remember(id: str, attempt: int, memory: dict[str, Any]) -> Script[bool]:
@@ -392,21 +419,20 @@ def log(id: str, attempt: int, line: str, now: int) -> Script[None]:
     )
 
 
-def upload(id: str, attempt: int, now: int) -> Script[bool]:
+def upload(id: str, attempt: int, now: int) -> Single[bool]:
     """Say that the task is made and its files are being stored; False where it is not ours."""
     uploading = Query("set_uploading", {"id": id, "attempt": attempt, "now": now})
-    rows = yield Change(uploading, Event(now, Status.UPLOADING.value, attempt))
-    return bool(rows)
+    return Single(Change(uploading, Event(now, Status.UPLOADING.value, attempt)), bool)
 
 
-def succeed(id: str, attempt: int, artifacts: tuple[Artifact, ...], now: int) -> Script[bool]:
+def succeed(id: str, attempt: int, artifacts: tuple[Artifact, ...], now: int) -> Single[bool]:
     """End the task with its files, which are stored; False where it is not this attempt's."""
-    return (yield from _finish(id, attempt, Status.SUCCEEDED, now, artifacts=artifacts))
+    return _finish(id, attempt, Status.SUCCEEDED, now, artifacts=artifacts)
 
 
-def fail(id: str, attempt: int, failure: Failure, now: int) -> Script[bool]:
+def fail(id: str, attempt: int, failure: Failure, now: int) -> Single[bool]:
     """End the task without files; False where it is not this attempt's."""
-    return (yield from _finish(id, attempt, Status.FAILED, now, failure=failure))
+    return _finish(id, attempt, Status.FAILED, now, failure=failure)
 
 
 def _finish(
@@ -416,7 +442,7 @@ def _finish(
     now: int,
     artifacts: tuple[Artifact, ...] = (),
     failure: Failure | None = None,
-) -> Script[bool]:
+) -> Single[bool]:
     finished = Query(
         "finish_task",
         {
@@ -430,8 +456,7 @@ def _finish(
         },
     )
     note = failure.code.value if failure else ""
-    rows = yield Change(finished, Event(now, status.value, attempt, note))
-    return bool(rows)
+    return Single(Change(finished, Event(now, status.value, attempt, note)), bool)
 
 
 def cancel(id: str, owner: str, now: int, kind: Kind | None = None) -> Script[Task | None]:
@@ -447,7 +472,7 @@ def cancel(id: str, owner: str, now: int, kind: Kind | None = None) -> Script[Ta
             "now": now,
         },
     )
-    rows = yield Change(canceled, Event(now), alone=False)
+    rows = yield Change(canceled, Event(now))
     if not rows:
         return None
     yield Tell(ENDED, id)

@@ -32,7 +32,7 @@ from safelight.store import (
     refuse,
     scripts,
 )
-from safelight.store.scripts import Change, Enqueue, Query, Row, Script, Tell, event_of
+from safelight.store.scripts import AnyScript, Change, Enqueue, Query, Row, Tell, event_of
 from safelight.task import Task
 
 _T = TypeVar("_T")
@@ -153,7 +153,7 @@ class SQLiteStore:
             if not future.cancelled():
                 future.set_result(tasks.get(id))
 
-    async def read(self, script: Script[_T]) -> _T:
+    async def read(self, script: AnyScript[_T]) -> _T:
         if self._closed:
             raise StoreClosed
         with _told_as_unavailable():
@@ -169,7 +169,7 @@ class SQLiteStore:
     async def now(self) -> int:
         return time.time_ns() // 1000  # of one machine, as all its processes
 
-    async def read_aside(self, script: Script[_T]) -> _T:
+    async def read_aside(self, script: AnyScript[_T]) -> _T:
         def run() -> _T:
             connection = connect(self._path, create=False)
             try:
@@ -180,7 +180,7 @@ class SQLiteStore:
         with _told_as_unavailable():
             return await asyncio.to_thread(run)
 
-    async def write(self, script: Script[_T]) -> _T:
+    async def write(self, script: AnyScript[_T]) -> _T:
         if self._closed:
             raise StoreClosed
         future: asyncio.Future[_Written] = self._loop.create_future()
@@ -300,7 +300,7 @@ class _Write:
 
     __slots__ = ("enqueued", "future", "problem", "result", "script", "told")
 
-    def __init__(self, script: Script[Any], future: asyncio.Future[_Written]) -> None:
+    def __init__(self, script: AnyScript[Any], future: asyncio.Future[_Written]) -> None:
         self.script = script
         self.future = future
         self.enqueued: list[Enqueue] = []
@@ -336,13 +336,14 @@ class _Write:
 
 def _step(
     connection: apsw.Connection,
-    script: Script[_T],
+    script: AnyScript[_T],
     enqueued: list[Enqueue] | None = None,
     told: list[Tell] | None = None,
 ) -> _T:
     """Carry out a script; what it enqueues and tells is left in the lists."""
+    steps = iter(script)
     try:
-        step = next(script)
+        step = next(steps)
         while True:
             rows: Sequence[Row] = ()
             if isinstance(step, Query):
@@ -351,11 +352,13 @@ def _step(
                 rows = _fetch(connection, step.query)
                 if rows:
                     _fetch(connection, event_of(step, rows[0]))
+                    if step.then is not None:
+                        _must(enqueued).append(step.then)
             elif isinstance(step, Enqueue):
                 _must(enqueued).append(step)
             else:
                 _must(told).append(step)
-            step = script.send(rows)
+            step = steps.send(rows)
     except StopIteration as stopped:
         return cast(_T, stopped.value)
 

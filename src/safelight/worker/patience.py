@@ -13,7 +13,7 @@ import structlog
 
 from safelight.blobs import BlobError
 from safelight.store import Store, StoreClosed, StoreUnavailable
-from safelight.store.scripts import Script
+from safelight.store.scripts import AnyScript
 
 _log = structlog.get_logger("safelight.worker")
 _T = TypeVar("_T")
@@ -33,7 +33,7 @@ class Patience:
         self._seconds = seconds
         self._quiet_until = 0.0
 
-    async def write(self, script: Callable[[], Script[_T]]) -> _T:
+    async def write(self, script: Callable[[], AnyScript[_T]]) -> _T:
         """Write, and when the database refuses (a full disk), try again for a while."""
         return await self.insist(lambda: self._store.write(script()), (Exception,))
 
@@ -57,7 +57,7 @@ class Patience:
                 await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311 - a pause
         raise AssertionError
 
-    async def note(self, script: Script[_T]) -> _T | None:
+    async def note(self, script: AnyScript[_T]) -> _T | None:
         """Write what need not be written; None where it was not, or not soon."""
         if time.monotonic() < self._quiet_until:
             return None

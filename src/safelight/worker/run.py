@@ -26,7 +26,7 @@ from safelight.errors import UnknownModel
 from safelight.fetching import Fetcher
 from safelight.models import ModelMap, Place
 from safelight.store import Store, StoreClosed, StoreUnavailable, scripts
-from safelight.store.scripts import Script
+from safelight.store.scripts import AnyScript
 from safelight.task import Artifact, Failure, FailureCode, Record, Status, Task
 from safelight.turns import Turns
 from safelight.worker.keeping import Keeper, remove_folder
@@ -128,7 +128,7 @@ class Run:
             raise asyncio.CancelledError
         return task
 
-    def _claiming(self, tries: itertools.count[int]) -> Script[Task | None]:
+    def _claiming(self, tries: itertools.count[int]) -> AnyScript[Task | None]:
         name, now, again = self._means.name, self._means.clock(), next(tries) > 0
         return scripts.claim(self._id, name, now, again=again, waits=self.waits)
 
@@ -337,17 +337,17 @@ class _Attempt:
                 message=failure.message[:200],
             )
 
-    async def _write(self, change: Callable[[str, int, int], Script[bool]]) -> bool:
+    async def _write(self, change: Callable[[str, int, int], AnyScript[bool]]) -> bool:
         """Write a change of this attempt, at the time of each try."""
         id, attempt = self._task.id, self._task.attempt
         return await self._means.patience.write(lambda: change(id, attempt, self._means.clock()))
 
 
-def _succeed(id: str, attempt: int, now: int, artifacts: tuple[Artifact, ...]) -> Script[bool]:
+def _succeed(id: str, attempt: int, now: int, artifacts: tuple[Artifact, ...]) -> AnyScript[bool]:
     return scripts.succeed(id, attempt, artifacts, now)
 
 
-def _fail(id: str, attempt: int, now: int, failure: Failure) -> Script[bool]:
+def _fail(id: str, attempt: int, now: int, failure: Failure) -> AnyScript[bool]:
     return scripts.fail(id, attempt, failure, now)
 
 

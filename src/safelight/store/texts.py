@@ -1,0 +1,65 @@
+"""The named queries as PostgreSQL takes them; a change and what is told of it are one text."""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import Any
+
+import aiosql
+
+from safelight.store.scripts import Change, Query
+
+# A task's addition says which transaction it is part of, which costs no round trip of its own: if
+# the answer to its commit is lost, the database is asked by that what became of it.
+ADDING, _SAYING_TRANSACTION = "add_task", ", pg_current_xact_id()::text"
+# A change and what is told of it are one statement here, and so one round trip.
+_CHANGING = """
+with changed as ({change}), told as (
+    insert into events (task_id, number, at, what, attempt, note)
+    select id, (select coalesce(max(number), 0) + 1 from events where task_id = changed.id),
+           ${at}::bigint, coalesce(${what}::text, {status}), coalesce(${attempt}::int, {held}),
+           ${note}::text
+    from changed
+)
+select * from changed
+"""
+
+
+class Texts:
+    """The named queries with PostgreSQL's numbered parameters, and the order of their names."""
+
+    def __init__(self) -> None:
+        text = resources.files("safelight.store").joinpath("queries.sql").read_text()
+        loaded: Any = aiosql.from_str(text, "asyncpg")
+        self._order: dict[str, list[str]] = loaded.driver_adapter.var_sorted
+        names = (name for name in loaded.available_queries if not name.endswith("_cursor"))
+        self._sql = {name: getattr(loaded, name).sql for name in names}
+        self._sql[ADDING] = f"{self._sql[ADDING].rstrip(' ;')} {_SAYING_TRANSACTION}"
+        self._changes: dict[tuple[str, bool, bool], str] = {}
+
+    def of(self, query: Query) -> tuple[str, list[Any]]:
+        """A query's text, and its parameters in order."""
+        values = query.parameters
+        return self._sql[query.name], [values[name] for name in self._order.get(query.name, ())]
+
+    def of_change(self, change: Change) -> tuple[str, list[Any]]:
+        """The text of a change and of what is told of it, and its parameters in order."""
+        sql, values = self.of(change.query)
+        event = change.event
+        names = change.query.name, event.what is None, event.attempt is None
+        if names not in self._changes:
+            numbers = range(len(values) + 1, len(values) + 5)
+            at, what, attempt, note = numbers
+            self._changes[names] = _CHANGING.format(
+                change=sql.rstrip(" ;"),
+                at=at,
+                what=what,
+                attempt=attempt,
+                note=note,
+                status="status" if event.what is None else "null",
+                held="attempt" if event.attempt is None else "null",
+            )
+        return self._changes[names], [*values, *event]
+
+
+TEXTS = Texts()
