@@ -22,6 +22,7 @@ from rich.table import Table
 
 from benchmarks import cluster, ground, load, siege, turnaround, upstream
 from benchmarks.ground import Server
+from benchmarks.peers import race
 from benchmarks.report import ROUNDS, console, median_of, verdict
 from safelight.task import Kind, Submit
 
@@ -250,6 +251,9 @@ def main() -> int:
         ),
         "turnaround": lambda folder, quick: turnaround.measure_turnaround(
             folder, *((100, 500) if quick else (500, 5_000))
+        ),
+        "peers": lambda folder, quick: race.measure_peers(
+            folder, *((50, 300, 1_000) if quick else (300, 3_000, 20_000))
         ),
         "siege": lambda folder, quick: siege.measure_siege(folder, 20 if quick else 120),
     }
