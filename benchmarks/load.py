@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from itertools import cycle, islice
 from typing import NamedTuple
 
+_SECONDS = 900.0  # far longer than any load here takes: a server that hangs ends the run
+
 
 class Result(NamedTuple):
     """What a load saw: requests, those that were not 200, and each one's seconds, sorted."""
@@ -103,7 +105,8 @@ async def _run(
         )
         made.append(protocol)
         ends.append(end)
-    await asyncio.gather(*ends)
+    async with asyncio.timeout(_SECONDS):
+        await asyncio.gather(*ends)
     seconds = time.perf_counter() - began
     latencies = sorted(latency for one in made for latency in one.latencies)
     bodies = [body for one in made for body in one.bodies]

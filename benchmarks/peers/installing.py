@@ -29,16 +29,16 @@ def python(name: str, *packages: str) -> Path:
     done = folder / "installed"  # with these; a run that was broken off did not write it
     if not done.exists() or done.read_text() != wanted:
         shutil.rmtree(folder, ignore_errors=True)
-        call(sys.executable, "-m", "venv", str(folder))
+        _call(sys.executable, "-m", "venv", str(folder))
         pip = (str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet")
-        call(*pip, "--disable-pip-version-check", *packages, *_FRONT)
+        _call(*pip, "--disable-pip-version-check", *packages, *_FRONT)
         done.write_text(wanted)
     return folder / "bin" / "python"
 
 
 def version(python: Path, package: str) -> str:
     """The version of an installed package."""
-    return call(
+    return _call(
         str(python), "-c", f"import importlib.metadata as m; print(m.version({package!r}))"
     ).strip()
 
@@ -66,16 +66,15 @@ def _unpack_redis(folder: Path) -> None:
     apt = ["apt-get", "-qq", "-o", f"Dir::State={folder / 'state'}"]
     apt += ["-o", f"Dir::Cache={folder / 'cache'}", "-o", "Debug::NoLocking=1"]
     apt += ["-o", "APT::Sandbox::User="]  # the folder may be one that no other user can enter
-    call(*apt, "update")
-    call(*apt, "install", "--download-only", "--yes", "--no-install-recommends", "redis-server")
+    _call(*apt, "update")
+    _call(*apt, "install", "--download-only", "--yes", "--no-install-recommends", "redis-server")
     partly = folder / "partly"
     for package in sorted((folder / "cache/archives").glob("*.deb")):
-        call("dpkg-deb", "-x", str(package), str(partly))
+        _call("dpkg-deb", "-x", str(package), str(partly))
     partly.rename(folder / "unpacked")
 
 
-def call(*command: str) -> str:
-    """What a command says on its output; raises `NotInstalled` where it fails."""
+def _call(*command: str) -> str:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS)
     except (OSError, subprocess.TimeoutExpired) as problem:

@@ -98,13 +98,19 @@ def standing(peer: Peer, folder: Path, databases: PostgresServer) -> Iterator[St
         command = [str(python), "-m", f"benchmarks.peers.{peer.module}"]
         rest = [url, str(files), str(port)]
         if peer.store == "PostgreSQL":
-            installing.call(*command, "prepare", *rest)
+            _prepare([*command, "prepare", *rest], folder / "prepare.log")
         processes = [
             stack.enter_context(_process([*command, role, *rest], folder / f"{role}.log"))
             for role in ("work", "serve")
         ]
         _wait_for(lambda: _listens(port), processes)
         yield Standing(_subject(port, ""), _subject(port, "file"), files)
+
+
+def _prepare(command: list[str], log: Path) -> None:
+    with _process(command, log) as made:
+        if made.process.wait(_START_SECONDS):
+            raise RuntimeError(f"no tables: {_last_words(made)}")
 
 
 def _address(peer: Peer, url: str) -> str:
@@ -166,8 +172,12 @@ def _wait_for(there: Callable[[], bool], processes: list[_Running]) -> None:
     while not there():
         for one in processes:
             if one.process.poll() is not None or time.monotonic() > until:
-                raise RuntimeError(f"not there: {one.log.read_text(errors='replace')[-2000:]}")
+                raise RuntimeError(f"not there: {_last_words(one)}")
         time.sleep(0.05)
+
+
+def _last_words(one: _Running) -> str:
+    return one.log.read_text(errors="replace")[-2000:]
 
 
 class _Running(NamedTuple):
