@@ -16,7 +16,7 @@ from typing import NamedTuple
 from backends import PostgresServer
 from benchmarks.peers import installing
 from benchmarks.subject import Subject
-from safelight.server.app import free_port
+from safelight.server.addresses import free_port
 from safelight.wire import Request
 
 _START_SECONDS, _STOP_SECONDS = 60.0, 15.0
