@@ -29,6 +29,7 @@ from pgqueuer.types import JobId, QueueEntrypoint, QueueManagerId
 
 from safelight.postgres import Database, DatabaseGone
 from safelight.queue import Lane, Places, Work
+from safelight.store.queries import UNFINISHED
 
 if TYPE_CHECKING:
     from safelight.postgres import Connection
@@ -43,7 +44,7 @@ _KEEP = (
     "where id = any($1::bigint[]) and queue_manager_id = $2 returning id"
 )
 _UNQUEUED = (
-    "select id from tasks where status in ('queued', 'running', 'uploading') "  # noqa: S608
+    f"select id from tasks where {UNFINISHED} "  # noqa: S608
     f"and not exists (select from {_TABLE} where dedupe_key = tasks.id "
     "and status in ('queued', 'picked')) and id > $1 order by id limit $2"
 )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import asyncpg
@@ -49,6 +50,7 @@ class Groups:
         self._database = database
         self._waiting: list[_Waiting] = []
         self._written: set[asyncio.Task[None]] = set()
+        self._busy: set[str] = set()  # the tasks of changes that are being written
         self._called = False
 
     async def write(self, change: Change) -> Sequence[Row]:
@@ -69,22 +71,26 @@ class Groups:
 
     def _start(self) -> None:
         self._called = False
-        while self._waiting and len(self._written) < _MOST_WRITTEN:
-            written = asyncio.create_task(self._write(self._take()))
+        while len(self._written) < _MOST_WRITTEN and (group := self._take()):
+            ids = [waiting.task_id for waiting in group]
+            self._busy.update(ids)
+            written = asyncio.create_task(self._write(group))
             self._written.add(written)
-            written.add_done_callback(self._go_on)
+            written.add_done_callback(partial(self._go_on, ids))
 
-    def _go_on(self, written: asyncio.Task[None]) -> None:
+    def _go_on(self, ids: list[str], written: asyncio.Task[None]) -> None:
+        self._busy.difference_update(ids)
         self._written.discard(written)
         self._start()
 
     def _take(self) -> list[_Waiting]:
-        """The next group: one change of a task at most, for they follow each other."""
+        """The next group: of a task one change, once the one before it is written."""
         group: dict[str, _Waiting] = {}
         left: list[_Waiting] = []
         for waiting in self._waiting:
-            if len(group) < _LARGEST and waiting.task_id not in group:
-                group[waiting.task_id] = waiting
+            id = waiting.task_id
+            if len(group) < _LARGEST and id not in group and id not in self._busy:
+                group[id] = waiting
             else:
                 left.append(waiting)
         self._waiting = left

@@ -24,6 +24,7 @@ from safelight.store import (
     scripts,
 )
 from safelight.store.groups import Groups, enqueue, queries_of, rows_of
+from safelight.store.queries import TASK
 from safelight.store.scripts import (
     KEYS,
     AnyScript,
@@ -52,12 +53,7 @@ _MOST_IN_A_READ = 500
 
 _FATE = "select pg_xact_status($1::text::xid8)"
 _NOW = "select (extract(epoch from clock_timestamp()) * 1000000)::bigint"
-_GET = """
-select id, owner, dialect, status, attempt, deaths, progress, seed, credits,
-       submit, artifacts, failure, created, started, finished, updated
-from tasks
-where id = any($1::text[])
-"""
+_GET = f"select {TASK} from tasks where id = any($1::text[])"  # noqa: S608
 
 
 class PostgresStore:

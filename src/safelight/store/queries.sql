@@ -1,17 +1,16 @@
--- Every query, by name, once for both databases. All queries that return tasks
--- return the same columns in the same order: `safelight.store.scripts.read_task` reads them.
+-- Every query, by name, once for both databases. {task} are the columns of a task, in the order in
+-- which `read_task` reads them, and {unfinished} is true of those that are not at an end: see
+-- `safelight.store.queries`.
 
 -- name: get_tasks(ids)
 -- Tasks by their ids, a JSON list: those that are asked for at the same time, in one query.
-select id, owner, dialect, status, attempt, deaths, progress, seed, credits,
-       submit, artifacts, failure, created, started, finished, updated
+select {task}
 from tasks
 where id in (select value from json_each(:ids));
 
 -- name: get_any_task(id, oldest)
 -- A task of any owner: for its files, whose links need no key, and for its worker.
-select id, owner, dialect, status, attempt, deaths, progress, seed, credits,
-       submit, artifacts, failure, created, started, finished, updated
+select {task}
 from tasks
 where id = :id and (finished is null or finished > :oldest);
 
@@ -34,7 +33,7 @@ insert into events (task_id, number, at, what, attempt, note)
 select id, (select coalesce(max(number), 0) + 1 from events where task_id = :task_id),
        cast(:at as bigint), cast(:what as text), attempt, cast(:note as text)
 from tasks
-where id = :task_id and attempt = :attempt and status in ('queued', 'running', 'uploading');
+where id = :task_id and attempt = :attempt and {unfinished};
 
 -- name: get_events(task_id)
 -- An attempt begins when another has lost its claim: of those that wait for the same row at once, the
@@ -67,9 +66,8 @@ set status = case when status = 'queued' and :waits = 0 then 'running' else stat
     worker = :worker,
     started = case when :waits = 0 then coalesce(started, :now) else started end,
     updated = :now
-where id = :id and status in ('queued', 'running', 'uploading')
-returning id, owner, dialect, status, attempt, deaths, progress, seed, credits,
-          submit, artifacts, failure, created, started, finished, updated;
+where id = :id and {unfinished}
+returning {task};
 
 -- name: start_task(id, attempt, now)
 -- A task that was claimed to wait elsewhere, and is being made there by now.
@@ -81,7 +79,7 @@ returning id;
 -- name: remember(id, attempt, memory)
 update tasks
 set memory = :memory
-where id = :id and attempt = :attempt and status in ('queued', 'running', 'uploading')
+where id = :id and attempt = :attempt and {unfinished}
 returning id;
 
 -- name: recall(id)
@@ -91,7 +89,7 @@ select memory from tasks where id = :id;
 -- Give a task back unharmed, to be run again: a worker that is told to stop did not die.
 update tasks
 set worker = null, updated = :now
-where id = :id and attempt = :attempt and status in ('queued', 'running', 'uploading')
+where id = :id and attempt = :attempt and {unfinished}
 returning id;
 
 -- name: set_progress(id, attempt, progress, now)
@@ -99,7 +97,7 @@ returning id;
 -- And while queued, of a task that waits elsewhere.
 update tasks
 set progress = :progress, updated = :now
-where id = :id and attempt = :attempt and status in ('queued', 'running', 'uploading')
+where id = :id and attempt = :attempt and {unfinished}
 returning id;
 
 -- name: set_uploading(id, attempt, now)
@@ -114,7 +112,7 @@ returning id;
 update tasks
 set status = :status, progress = coalesce(:progress, progress), artifacts = :artifacts,
     failure = :failure, worker = null, finished = :now, updated = :now
-where id = :id and attempt = :attempt and status in ('queued', 'running', 'uploading')
+where id = :id and attempt = :attempt and {unfinished}
   and (status <> 'queued' or :status = 'failed')
 returning id;
 
@@ -122,9 +120,8 @@ returning id;
 update tasks
 set status = 'canceled', failure = :failure, worker = null, finished = :now, updated = :now
 where id = :id and owner = :owner and kind = coalesce(:kind, kind)
-  and status in ('queued', 'running', 'uploading')
-returning id, owner, dialect, status, attempt, deaths, progress, seed, credits,
-          submit, artifacts, failure, created, started, finished, updated;
+  and {unfinished}
+returning {task};
 
 -- name: delete_task(id, owner, kind)
 delete from tasks
@@ -133,8 +130,7 @@ returning id;
 
 -- name: list_tasks(owner, kind, queued, running, uploading, succeeded, failed, canceled, before, since, until, oldest, limit, offset)
 -- The parameters named like statuses are the status itself where it is wanted, else null.
-select id, owner, dialect, status, attempt, deaths, progress, seed, credits,
-       submit, artifacts, failure, created, started, finished, updated
+select {task}
 from tasks
 where owner = :owner and kind = coalesce(:kind, kind)
   and status in (:queued, :running, :uploading, :succeeded, :failed, :canceled)
@@ -154,7 +150,7 @@ where owner = :owner and kind = coalesce(:kind, kind)
 -- name: unfinished_tasks(after, limit)
 -- What has to be in the queue, in the order of acceptance.
 select id from tasks
-where status in ('queued', 'running', 'uploading') and id > :after
+where {unfinished} and id > :after
 order by id
 limit :limit;
 

@@ -15,7 +15,6 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast
 
@@ -32,6 +31,7 @@ from safelight.store import (
     refuse,
     scripts,
 )
+from safelight.store.queries import query_text
 from safelight.store.scripts import AnyScript, Change, Enqueue, Query, Row, Tell, event_of
 from safelight.task import Task
 
@@ -63,8 +63,7 @@ AWAY: tuple[type[apsw.Error], ...] = (
 
 def load_queries() -> dict[str, str]:
     """The named queries as SQL text with `:name` parameters."""
-    text = resources.files(__package__).joinpath("queries.sql").read_text()
-    loaded: Any = aiosql.from_str(text, "apsw")
+    loaded: Any = aiosql.from_str(query_text(), "apsw")
     names = (name for name in loaded.available_queries if not name.endswith("_cursor"))
     return {name: getattr(loaded, name).sql for name in names}
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from importlib import resources
 from typing import Any
 
 import aiosql
 
+from safelight.store.queries import query_text
 from safelight.store.scripts import Change, Query
 
 # A task's addition says which transaction it is part of, which costs no round trip of its own: if
@@ -29,8 +29,7 @@ class Texts:
     """The named queries with PostgreSQL's numbered parameters, and the order of their names."""
 
     def __init__(self) -> None:
-        text = resources.files("safelight.store").joinpath("queries.sql").read_text()
-        loaded: Any = aiosql.from_str(text, "asyncpg")
+        loaded: Any = aiosql.from_str(query_text(), "asyncpg")
         self._order: dict[str, list[str]] = loaded.driver_adapter.var_sorted
         names = (name for name in loaded.available_queries if not name.endswith("_cursor"))
         self._sql = {name: getattr(loaded, name).sql for name in names}
