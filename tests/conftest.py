@@ -77,7 +77,8 @@ async def open_stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIt
     async with AsyncExitStack() as stack:
         url = ""
         if request.param == "postgres":
-            url = await request.getfixturevalue("postgres").create_soon()
+            server: PostgresServer = request.getfixturevalue("postgres")
+            url = await stack.enter_async_context(server.lent())
 
         async def open_one() -> Store:
             store: Store

@@ -6,7 +6,8 @@ import asyncio
 import gc
 import time
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -56,18 +57,25 @@ OTHER = new_id(NOW + 1, b"\x00\x00\x00\x00\x00\x02")
 THIRD = new_id(NOW + 1, b"\x00\x00\x00\x00\x00\x03")
 
 
-async def open_sqlite(request: pytest.FixtureRequest) -> Store:
+@asynccontextmanager
+async def open_sqlite(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
     folder: Path = request.getfixturevalue("tmp_path")
-    return SQLiteStore.open(folder / "store.db")
+    store = SQLiteStore.open(folder / "store.db")
+    yield store
+    await store.close()
 
 
-async def open_postgres(request: pytest.FixtureRequest) -> Store:
+@asynccontextmanager
+async def open_postgres(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
     server: PostgresServer = request.getfixturevalue("postgres")
-    return await PostgresStore.open(await Database.open(await server.create_soon()))
+    async with server.lent() as url:
+        store = await PostgresStore.open(await Database.open(url))
+        yield store
+        await store.close()
 
 
 # The stores there are, each with what opens it in an empty place.
-STORES: dict[str, Callable[[pytest.FixtureRequest], Awaitable[Store]]] = {
+STORES: dict[str, Callable[[pytest.FixtureRequest], AbstractAsyncContextManager[Store]]] = {
     "sqlite": open_sqlite,
     "postgres": open_postgres,
 }
@@ -75,17 +83,15 @@ STORES: dict[str, Callable[[pytest.FixtureRequest], Awaitable[Store]]] = {
 
 @pytest.fixture(params=STORES)
 async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
-    opened = await STORES[request.param](request)
-    yield opened
-    await opened.close()
+    async with STORES[request.param](request) as opened:
+        yield opened
 
 
 @pytest.fixture
 async def on_postgres(request: pytest.FixtureRequest) -> AsyncIterator[PostgresStore]:
-    opened = await open_postgres(request)
-    assert isinstance(opened, PostgresStore)
-    yield opened
-    await opened.close()
+    async with open_postgres(request) as opened:
+        assert isinstance(opened, PostgresStore)
+        yield opened
 
 
 async def add(store: Store, *tasks: Task) -> None:

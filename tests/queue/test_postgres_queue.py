@@ -69,8 +69,9 @@ def own() -> Iterator[PostgresServer]:
 
 
 @pytest.fixture
-async def url(postgres: PostgresServer) -> str:
-    return await postgres.create_soon()
+async def url(postgres: PostgresServer) -> AsyncIterator[str]:
+    async with postgres.lent() as url:
+        yield url
 
 
 @pytest.fixture

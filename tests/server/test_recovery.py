@@ -28,8 +28,8 @@ Open = Callable[[], Awaitable[PostgresStore]]
 @pytest.fixture
 async def open_store(postgres: PostgresServer) -> AsyncIterator[Open]:
     """Opens stores of one database, as several processes do."""
-    url = await postgres.create_soon()
     async with AsyncExitStack() as stack:
+        url = await stack.enter_async_context(postgres.lent())
 
         async def open_one() -> PostgresStore:
             store = await PostgresStore.open(await Database.open(url, connections=3))
