@@ -75,6 +75,7 @@ class Cable:
         while data := await reader.read(65536):
             writer.write(data)
             await writer.drain()
+        writer.close()  # or whoever says goodbye waits for the other's in vain
 
 
 @pytest.fixture
