@@ -13,6 +13,7 @@ import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
+import programs
 from backends import PostgresServer, S3Server
 from doubles import OpenStores, Play, Player, Serving, StartApp, models_of, one_picture
 from safelight.config import Settings
@@ -50,6 +51,13 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
         if name.startswith(SETTINGS) or name.upper() in PROXIES:
             monkeypatch.delenv(name)
     return SETTINGS
+
+
+@pytest.fixture(scope="session", autouse=True)
+def forker() -> Iterator[None]:
+    """What forks our processes ends with the tests."""
+    yield
+    programs.close()
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,6 @@ import asyncio
 import json
 import re
 import signal
-import subprocess
 import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -25,10 +24,10 @@ from end_to_end.running import (
     Running,
     environment,
     files_in,
-    program,
     until,
 )
 from end_to_end.words import IMAGES
+from programs import Process
 from safelight import AsyncClient, Fault, Key, SubmissionUnknown
 from safelight.postgres import SCHEMA
 from safelight.task import bare_id
@@ -90,8 +89,8 @@ class Cluster:
         name = f"{words[0]}-{len(self.started)}"
         data, log = self.folder / name, self.folder / f"{name}.log"
         with log.open("wb") as output:
-            process = subprocess.Popen(
-                program(*words, "--data", str(data), "--config", str(self._write_settings())),
+            process = Process(
+                *(*words, "--data", str(data), "--config", str(self._write_settings())),
                 stdout=output,
                 stderr=output,
                 cwd=self.folder,

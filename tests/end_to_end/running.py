@@ -17,6 +17,7 @@ from typing import Any
 
 import httpx
 
+from programs import Process, carry_out
 from safelight import AsyncClient, Key
 from safelight.dialects import named
 from safelight.task import Command
@@ -117,7 +118,7 @@ class Running:
 
     data: Path
     log: Path
-    process: subprocess.Popen[bytes]
+    process: Process | subprocess.Popen[bytes]
     url: str = ""
     key: Key = field(default_factory=Key)
 
@@ -132,8 +133,8 @@ class Running:
         log = data.with_suffix(".log")
         with log.open("ab") as output:
             began = output.tell()
-            process = subprocess.Popen(
-                program("serve", "--port", "0", "--data", str(data), "--config", str(settings)),
+            process = Process(
+                *("serve", "--port", "0", "--data", str(data), "--config", str(settings)),
                 stdout=output,
                 stderr=output,
                 cwd=data.parent,
@@ -163,14 +164,13 @@ class Running:
 
     def make_key(self, name: str) -> Key:
         """A new key, made by the command line while the server runs."""
-        made = subprocess.run(
-            program("keys", "create", name, "--json", "--data", str(self.data)),
-            check=True,
-            capture_output=True,
+        made = carry_out(
+            *("keys", "create", name, "--json", "--data", str(self.data)),
             timeout=START_SECONDS,
             env=environment(),
             cwd=self.data.parent,
         )
+        made.check_returncode()
         values = json.loads(made.stdout)
         return Key(id=values["id"], secret=values["secret"])
 

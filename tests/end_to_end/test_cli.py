@@ -24,6 +24,7 @@ from end_to_end.running import (
     until,
 )
 from end_to_end.words import film, picture, png, slow
+from programs import carry_out
 from safelight import Key, Kind
 from safelight.server.fake import Fake
 from safelight.task import bare_id
@@ -45,10 +46,8 @@ def run(
     server: Running, *arguments: str, dialect: str = "tensorslab", key: Key | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Carry out a command line to its end. It never shows the secret, nor a traceback."""
-    done = subprocess.run(
-        program(*arguments),
-        capture_output=True,
-        text=True,
+    done = carry_out(
+        *arguments,
         timeout=START_SECONDS * 2,
         env=spoken(server, dialect, key),
         cwd=server.data.parent,
@@ -260,9 +259,8 @@ def test_nobody_home_and_nobody_known(server: Running) -> None:
     wrong = run(server, "show", "0" * 24, "--key", "sk-wrong")
     assert wrong.returncode == FAILED
     for command in ("show", "wait"):
-        keyless = subprocess.run(
-            program(command, "0" * 24, "--url", server.url),
-            capture_output=True, text=True, timeout=START_SECONDS, env=environment(),
+        keyless = carry_out(
+            command, "0" * 24, "--url", server.url, timeout=START_SECONDS, env=environment(),
         )  # fmt: skip
         assert keyless.returncode == USAGE
         assert "TENSORSLAB_API_KEY" in keyless.stderr
@@ -364,9 +362,9 @@ def test_settings_that_are_wrong_are_told(tmp_path: Path) -> None:
     ):
         file = tmp_path / "wrong.toml"
         file.write_text(text)
-        done = subprocess.run(
-            program("serve", "--port", "0", "--config", str(file), "--data", str(tmp_path / "x")),
-            capture_output=True, text=True, timeout=START_SECONDS, env=environment(), cwd=tmp_path,
+        done = carry_out(
+            "serve", "--port", "0", "--config", str(file), "--data", str(tmp_path / "x"),
+            timeout=START_SECONDS, env=environment(), cwd=tmp_path,
         )  # fmt: skip
         assert done.returncode == USAGE, (text, done.stdout, done.stderr)
         assert "Traceback" not in done.stderr, text

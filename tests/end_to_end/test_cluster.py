@@ -35,10 +35,10 @@ from end_to_end.running import (
     TASK_SECONDS,
     Running,
     environment,
-    program,
     until,
 )
 from end_to_end.words import IMAGES, VIDEOS, png, slow
+from programs import carry_out
 from safelight import Kind, NotFound, Source, Status, Task
 from safelight.task import bare_id
 
@@ -308,10 +308,8 @@ async def test_servers_that_start_at_once_on_an_empty_database_agree(
 
 def refused(folder: Path, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
     """A process that does not start, and says why without a traceback."""
-    ended = subprocess.run(
-        program(*words, "--data", str(folder / "refused")),
-        capture_output=True,
-        text=True,
+    ended = carry_out(
+        *(*words, "--data", str(folder / "refused")),
         timeout=START_SECONDS,
         env={**environment(), **environ},
         cwd=folder,

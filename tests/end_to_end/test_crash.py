@@ -9,7 +9,6 @@ import asyncio
 import io
 import os
 import random
-import subprocess
 from pathlib import Path
 
 import httpx
@@ -22,10 +21,10 @@ from end_to_end.running import (
     Running,
     bugs_in,
     environment,
-    program,
     until,
 )
 from end_to_end.words import IMAGES
+from programs import carry_out
 from safelight import AsyncClient, Fault, Kind, Status, Task
 from safelight.task import bare_id
 
@@ -274,15 +273,14 @@ def test_a_second_server_keeps_off_the_data_folder_and_off_the_port(
         ("--port", "0", "--data", str(server.data)),
         ("--port", port, "--data", str(tmp_path / "other")),
     ):
-        second = subprocess.run(
-            program("serve", *arguments),
-            capture_output=True,
+        second = carry_out(
+            *("serve", *arguments),
             timeout=START_SECONDS,
             env=environment(),
             cwd=tmp_path,
         )
         assert second.returncode == 1
-        assert b"Traceback" not in second.stderr, second.stderr.decode()[-2000:]
+        assert "Traceback" not in second.stderr, second.stderr[-2000:]
         assert second.stderr.strip()
 
     assert http.get(f"{server.url}/readyz").text == "ready\n"

@@ -27,9 +27,9 @@ from end_to_end.running import (
     Running,
     bugs_in,
     environment,
-    program,
     until,
 )
+from programs import Process
 from safelight import Status, Submit
 from safelight.server.fake.samples import sample
 from safelight.task import Kind, bare_id
@@ -56,7 +56,7 @@ latency = [0.0, 0.1]
 class There(NamedTuple):
     """A fake provider in a process of its own."""
 
-    process: subprocess.Popen[bytes]
+    process: Process
     url: str
 
     def tell(self, what: str) -> Any:
@@ -74,9 +74,7 @@ def fake(tmp_path: Path) -> Iterator[Callable[[str], There]]:
         log = tmp_path / f"{dialect}.log"
         words = ("fake", "--dialect", dialect, "--script", str(script))
         with log.open("wb") as output:
-            process = subprocess.Popen(
-                program(*words), stdout=output, stderr=output, env=environment(), cwd=tmp_path
-            )
+            process = Process(*words, stdout=output, stderr=output, env=environment(), cwd=tmp_path)
 
         def address() -> str | None:
             text = log.read_text()
