@@ -28,6 +28,7 @@ from types import TracebackType
 from typing import IO
 
 _MOST = 256 * 1024  # bytes of an order
+_one_at_a_time = threading.Lock()
 
 
 # ------------------------------------------------------------------------------ the tests' side
@@ -52,7 +53,8 @@ class Process:
         order = {"words": words, "env": dict(env), "cwd": str(cwd or Path.cwd())}
         files = [one if isinstance(one, int) else one.fileno() for one in (stdout, stderr)]
         try:
-            _forker().send(order, [*files, tells])
+            with _one_at_a_time:
+                _forker().send(order, [*files, tells])
         finally:
             os.close(tells)
         self._told = os.fdopen(told, "rb", buffering=0)
@@ -61,8 +63,10 @@ class Process:
         self.returncode: int | None = None
 
     def _read(self) -> bytes:
-        line = self._told.read(32)
-        assert line, "the process that forks has ended"
+        line = self._told.readline()
+        if not line:
+            self._told.close()
+            raise RuntimeError("the process that forks has ended")
         return line
 
     def poll(self) -> int | None:
@@ -126,7 +130,6 @@ class _Forker:
     def __init__(self) -> None:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _MOST)
-        self._lock = threading.Lock()
         # NumPy would start threads, and what has threads should not fork.
         quiet = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
         with theirs:
@@ -140,8 +143,7 @@ class _Forker:
 
     def send(self, order: object, files: list[int]) -> None:
         """Have a process forked, with these files as its output, its errors, and for its end."""
-        with self._lock:
-            socket.send_fds(self._socket, [json.dumps(order).encode()], files)
+        socket.send_fds(self._socket, [json.dumps(order).encode()], files)
 
     def close(self) -> None:
         """End it; what it forked goes on."""
@@ -167,35 +169,43 @@ def close() -> None:
 def fork_on(orders: socket.socket) -> bool:
     """Fork for every order that comes; True in a process that was forked, False at the end."""
     tells: dict[int, int] = {}
-
-    def bury(*_: object) -> None:
-        for pid in list(tells):
-            ended, status = os.waitpid(pid, os.WNOHANG)
-            if ended:
-                with suppress(BrokenPipeError):
-                    os.write(tells[pid], b"%d" % os.waitstatus_to_exitcode(status))
-                os.close(tells.pop(pid))
-
-    signal.signal(signal.SIGCHLD, bury)
+    woken, wakes = os.pipe()
+    os.set_blocking(wakes, False)
+    signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
     while True:
+        ready, _, _ = select.select([orders.fileno(), woken], [], [])
+        if woken in ready:
+            os.read(woken, 4096)
+            _bury(tells)
+        if orders.fileno() not in ready:
+            continue
         text, files, _, _ = socket.recv_fds(orders, _MOST, 3)
         if not text:
             return False
         output, errors, tell = files
-        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
         if not (pid := os.fork()):
+            signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
-            for number in (*tells.values(), tell):
+            for number in (*tells.values(), tell, woken, wakes):
                 os.close(number)
             orders.close()
             _become(json.loads(text), output, errors)
             return True
-        os.write(tell, b"%d" % pid)
         tells[pid] = tell
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
+        os.write(tell, b"%d\n" % pid)
         os.close(output)
         os.close(errors)
+
+
+def _bury(tells: dict[int, int]) -> None:
+    """Tell of those that have ended."""
+    for pid in list(tells):
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            with suppress(BrokenPipeError):
+                os.write(tells[pid], b"%d\n" % os.waitstatus_to_exitcode(status))
+            os.close(tells.pop(pid))
 
 
 def _become(order: dict[str, object], output: int, errors: int) -> None:
