@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
+import os
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import pytest
 
 from backends import PostgresServer
 from doubles import ID, NOW, task, until
+from programs import carry_out
 from safelight.postgres import Database
 from safelight.store import (
     SCHEMA_VERSION,
@@ -418,14 +419,11 @@ async def test_who_gives_way_in_a_deadlock_is_told_to_ask_again(
 # ----------------------------------------------------------------------------------- migration
 
 
-def run_migrate(url: str, data: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "safelight", "migrate", "--database", url, "--data", str(data)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        cwd=data.parent,
-    )
+def run_migrate(url: str, data: Path) -> tuple[int, str]:
+    """What the command answers, and all that it says."""
+    words = ("migrate", "--database", url, "--data", str(data))
+    done = carry_out(*words, env=os.environ, cwd=data.parent, timeout=90)
+    return done.returncode, done.stdout + done.stderr
 
 
 async def ask(url: str, sql: str) -> Any:
@@ -440,11 +438,11 @@ async def test_ten_processes_migrate_an_empty_database_at_once(
     postgres: PostgresServer, tmp_path: Path
 ) -> None:
     url = await postgres.create_soon(migrated=False)
-    processes = [run_migrate(url, tmp_path / "data") for _ in range(10)]
-    outputs = [await asyncio.to_thread(process.communicate, None, 90) for process in processes]
+    with ThreadPoolExecutor(10) as starting:
+        ended = [*starting.map(run_migrate, [url] * 10, [tmp_path / "data"] * 10)]
 
-    assert [process.returncode for process in processes] == [0] * 10, outputs
-    assert all(f"schema {SCHEMA_VERSION}" in output for output, _ in outputs)
+    assert [code for code, _ in ended] == [0] * 10, ended
+    assert all(f"schema {SCHEMA_VERSION}" in output for _, output in ended)
     versions = await ask(url, "select array_agg(version order by version) from schema_version")
     assert versions == list(range(1, SCHEMA_VERSION + 1))
     for table in ("tasks", "chores", "pgqueuer", "pgqueuer_log", "pgqueuer_statistics"):
@@ -457,10 +455,9 @@ async def test_a_newer_schema_is_refused(url: str, tmp_path: Path) -> None:
     newer = SCHEMA_VERSION + 1
     await ask(url, f"insert into schema_version values ({newer})")
 
-    process = run_migrate(url, tmp_path / "data")
-    output, _ = await asyncio.to_thread(process.communicate, None, 60)
+    code, output = run_migrate(url, tmp_path / "data")
 
-    assert process.returncode == 1
+    assert code == 1
     assert f"the database has schema {newer}" in " ".join(output.split())
     assert "Traceback" not in output
     database = await Database.open(url, connections=1)
