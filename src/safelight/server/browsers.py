@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from starlette.middleware.cors import CORSMiddleware
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 # What pages may read of an answer beside its body; and how long a browser need not ask again.
 _SHOWN_HEADERS = ("Retry-After", "ETag", "Content-Range", "Accept-Ranges", "X-Request-Id")
@@ -18,7 +18,7 @@ def for_browsers(asgi: ASGIApp, origins: tuple[str, ...]) -> ASGIApp:
     """
     if not origins:
         return asgi
-    return CORSMiddleware(
+    shown = CORSMiddleware(
         asgi,
         allow_origins=origins,
         allow_methods=("GET", "HEAD", "POST", "PUT", "DELETE"),
@@ -26,3 +26,10 @@ def for_browsers(asgi: ASGIApp, origins: tuple[str, ...]) -> ASGIApp:
         expose_headers=_SHOWN_HEADERS,
         max_age=_PREFLIGHT_SECONDS,
     )
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        # What no page sends needs none of it: nearly everything.
+        of_page = any(name == b"origin" for name, _ in scope.get("headers", ()))
+        await (shown if of_page else asgi)(scope, receive, send)
+
+    return answer
