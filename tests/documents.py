@@ -14,7 +14,8 @@ from typing import Any
 import cyclopts
 from rich.console import Console
 
-from safelight import cli, dialects
+from safelight import dialects
+from safelight.cli.program import app
 from safelight.dialects import tensorslab
 from safelight.dialects.aigptimage import dialect as aigptimage
 from safelight.dialects.aitoearn import dialect as aitoearn
@@ -46,14 +47,14 @@ STATES: dict[tuple[str, str], States] = {
 def commands() -> Iterator[tuple[str, ...]]:
     """Every command of the command line, the program itself first."""
     yield ()
-    for name in _subcommands(cli.app):
+    for name in _subcommands(app):
         yield (name,)
-        for inner in _subcommands(cli.app[name]):
+        for inner in _subcommands(app[name]):
             yield name, inner
 
 
-def _subcommands(app: cyclopts.App) -> list[str]:
-    return [name for name in app if not name.startswith("-")]
+def _subcommands(parent: cyclopts.App) -> list[str]:
+    return [name for name in parent if not name.startswith("-")]
 
 
 def help_text(command: tuple[str, ...]) -> str:
@@ -62,7 +63,7 @@ def help_text(command: tuple[str, ...]) -> str:
     console = Console(
         file=printed, width=_WIDTH, no_color=True, force_terminal=False, legacy_windows=False
     )
-    cli.app.help_print(list(command), console=console)
+    app.help_print(list(command), console=console)
     return "\n".join(line.rstrip() for line in printed.getvalue().strip().splitlines())
 
 

@@ -23,6 +23,7 @@ import threading
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -225,6 +226,8 @@ def _become(order: dict[str, object], output: int, errors: int) -> None:
 def _main() -> None:
     from safelight.cli import main
 
+    for commands in ("asking", "faking", "keys", "serving"):
+        import_module(f"safelight.cli.{commands}")  # or each would load them when it is asked
     del sys.path[0]  # the tests' folder
     assert threading.active_count() == 1
     gc.freeze()  # what is never collected stays shared

@@ -21,7 +21,9 @@ import yaml
 from backends import PostgresServer, S3Server
 from documents import DOCS, ROOT
 from end_to_end.running import environment, program, until
-from safelight import Client, cli, config
+from safelight import Client, config
+from safelight.cli import serving
+from safelight.cli.program import app
 from safelight.config import Settings
 from safelight.server.addresses import free_port
 
@@ -82,11 +84,11 @@ def test_every_variable_is_a_setting_and_its_value_can_be(
 
 @pytest.mark.parametrize("name", OURS)
 def test_every_command_is_one_of_ours(name: str) -> None:
-    command, bound, _ = cli.app.parse_args(
+    command, bound, _ = app.parse_args(
         SERVICES[name]["command"], exit_on_error=False, print_error=False
     )
 
-    assert command is (cli.serve if name == "api" else cli.work)
+    assert command is (serving.serve if name == "api" else serving.work)
     assert bound.arguments
 
 
@@ -95,7 +97,7 @@ def test_the_images_own_command_is_one_of_ours() -> None:
     assert found
     words = [word.strip().strip('"') for word in found[1].split(",")]
 
-    assert cli.app.parse_args(words, exit_on_error=False, print_error=False)[0] is cli.serve
+    assert app.parse_args(words, exit_on_error=False, print_error=False)[0] is serving.serve
 
 
 def test_the_image_runs_as_nobody_special_and_says_how_it_is() -> None:
@@ -150,7 +152,7 @@ def test_every_command_of_the_page_is_one_of_ours() -> None:
         words = shlex.split(line, comments=True)
         while words[0] != "safelight":
             words.pop(0)
-        cli.app.parse_args(words[1:], exit_on_error=False, print_error=False)
+        app.parse_args(words[1:], exit_on_error=False, print_error=False)
 
 
 def test_every_variable_of_the_page_is_a_setting() -> None:

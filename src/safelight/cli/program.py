@@ -1,0 +1,103 @@
+"""The program: its commands, each by where it is, and how it ends.
+
+A command is loaded when it is asked for, and its help stands here, so that what one command needs
+no other waits for. Whoever edits this imports nothing that a server or a client is made of.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import cyclopts
+
+from safelight import __version__
+from safelight.cli.exits import FAILED, SUCCEEDED, USAGE, CannotOpen, UsageError, code_of_fault
+from safelight.cli.showing import err
+from safelight.errors import Fault, Malformed
+
+app = cyclopts.App(
+    name="safelight",
+    help="Image and video tasks in five published dialects: a server, and a client for all five.",
+    version=__version__,
+)
+# By name: where the command is, and its help.
+_COMMANDS = {
+    "keys": ("keys:keys", "The keys of a server, also while it runs."),
+    "provider-keys": (
+        "keys:provider_keys",
+        "Keys of your own at other services, for models that run there.",
+    ),
+    "serve": (
+        "serving:serve",
+        "Run the server until SIGTERM or SIGINT, which drain it.",
+    ),
+    "work": (
+        "serving:work",
+        "Run tasks of a PostgreSQL database, without an API, until SIGTERM or SIGINT drain it.",
+    ),
+    "migrate": (
+        "serving:migrate",
+        "Bring the database to this version's schema; servers and workers also do so at their "
+        "start.\n\nAny number may do it at once. A database that a newer version wrote is refused.",
+    ),
+    "fake": (
+        "faking:fake",
+        "Run a fake provider, for tests: it draws nothing, and does what its script says.",
+    ),
+    "submit": (
+        "asking:submit",
+        "Submit a task and print its id. With --wait or --download, also wait for its end.",
+    ),
+    "show": ("asking:show", "Show a task as it is now."),
+    "wait": ("asking:wait", "Wait for tasks, all at once, and show how each ended."),
+    "upload": (
+        "asking:upload",
+        "Have files kept for a while and print their links, which may be sources of tasks.",
+    ),
+    "cancel": ("asking:cancel", "Ask that a task end."),
+    "delete": ("asking:delete", "Remove tasks and their files."),
+    "list": (
+        "asking:list_tasks",
+        "List one's own tasks, the newest first, where the wire can.",
+    ),
+    "dialects": (
+        "asking:show_dialects",
+        "List the dialects: their addresses and where they find their keys.",
+    ),
+    "models": ("asking:models", "List the models of a service, where the wire tells them."),
+}
+for _name, (_place, _help) in _COMMANDS.items():
+    app.command(f"safelight.cli.{_place}", name=_name, help=_help)
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Carry out a command line; returns the exit code."""
+    try:
+        code = app(arguments, exit_on_error=False, print_error=True)
+    except cyclopts.CycloptsError:
+        return USAGE
+    except (UsageError, Malformed, LookupError) as problem:
+        err.print(str(problem), style="red")
+        return USAGE
+    except CannotOpen as problem:
+        err.print(str(problem), style="red")
+        return FAILED
+    except Fault as fault:
+        err.print(fault.message, style="red")
+        return code_of_fault(fault)
+    except KeyboardInterrupt:
+        return FAILED
+    return code if isinstance(code, int) else SUCCEEDED
+
+
+def main() -> None:
+    """The program `safelight`."""
+    code = run()
+    if "granian" not in sys.modules:
+        sys.exit(code)
+    # A thread of the HTTP server that still holds a connection, and finds the interpreter going,
+    # aborts the process. All that matters is on disk by now.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
