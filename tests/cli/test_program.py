@@ -6,7 +6,8 @@ from inspect import cleandoc
 
 import pytest
 
-from safelight.cli.program import app
+from safelight.cli.exits import SUCCEEDED, USAGE
+from safelight.cli.program import app, run
 
 COMMANDS = [name for name in app if not name.startswith("-")]
 
@@ -19,3 +20,11 @@ def test_a_command_says_the_same_in_the_list_and_of_itself(name: str) -> None:
         assert command.help == cleandoc(command.default_command.__doc__ or "")
     else:
         assert command.help
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [(["dialects", "--json"], SUCCEEDED), (["--version"], SUCCEEDED), (["wait"], USAGE)],
+)
+def test_the_code_comes_back_and_the_caller_ends_the_process(words: list[str], code: int) -> None:
+    assert run(words) == code

@@ -74,7 +74,7 @@ for _name, (_place, _help) in _COMMANDS.items():
 def run(arguments: list[str] | None = None) -> int:
     """Carry out a command line; returns the exit code."""
     try:
-        code = app(arguments, exit_on_error=False, print_error=True)
+        code = app(arguments, exit_on_error=False, print_error=True, result_action="return_value")
     except cyclopts.CycloptsError:
         return USAGE
     except (UsageError, Malformed, LookupError) as problem:
