@@ -14,8 +14,9 @@ from cyclopts import Parameter
 from rich.table import Column, Table
 
 from safelight import dialects
+from safelight.cli.consoles import out
 from safelight.cli.exits import SUCCEEDED, UsageError
-from safelight.cli.showing import Json, out, plain, print_json, show_task, time_text
+from safelight.cli.showing import Json, plain, print_json, show_task, time_text
 from safelight.cli.waiting import code_of_task, wait_all
 from safelight.cli.words import read_demand, read_object, read_operation, read_sources
 from safelight.client import AsyncClient
@@ -29,7 +30,7 @@ class Connection:
     """How to reach a service."""
 
     dialect: Annotated[
-        str, Parameter(env_var="SAFELIGHT_DIALECT", help="See `safelight dialects`.")
+        str, Parameter(env_var="SAFELIGHT_DIALECT", help="See safelight dialects.")
     ] = "tensorslab"
     url: Annotated[
         str | None,

@@ -9,15 +9,15 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from safelight.cli.consoles import out
 from safelight.cli.exits import SUCCEEDED, CannotOpen, UsageError
-from safelight.cli.showing import out
 from safelight.server.fake import ScriptError
 from safelight.server.fake import serve as run_fake
 
 
 def fake(
     *,
-    dialect: Annotated[str, Parameter(help="What it speaks; see `safelight dialects`.")],
+    dialect: Annotated[str, Parameter(help="What it speaks; see safelight dialects.")],
     script: Annotated[
         Path | None, Parameter(help="What it does, in TOML [default: all goes well, at once].")
     ] = None,

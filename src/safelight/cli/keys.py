@@ -11,9 +11,10 @@ from typing import Any
 import cyclopts
 from rich.table import Column, Table
 
+from safelight.cli.consoles import err, out
 from safelight.cli.exits import NOT_FOUND, SUCCEEDED, UsageError
 from safelight.cli.installation import HERE, Installation, opening
-from safelight.cli.showing import Json, err, out, print_json, time_text
+from safelight.cli.showing import Json, print_json, time_text
 from safelight.server.opening import open_keys
 
 keys = cyclopts.App(name="keys")

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import os
 import sys
+from difflib import get_close_matches
 
 import cyclopts
 
-from safelight import __version__
+import safelight
+from safelight.cli.consoles import err
 from safelight.cli.exits import FAILED, SUCCEEDED, USAGE, CannotOpen, UsageError, code_of_fault
-from safelight.cli.showing import err
 from safelight.errors import Fault, Malformed
 
 app = cyclopts.App(
     name="safelight",
     help="Image and video tasks in five published dialects: a server, and a client for all five.",
-    version=__version__,
+    help_format="plaintext",  # with Markdown it would take half as long again
+    version=lambda: safelight.__version__,  # asked for only where it is shown
 )
 # By name: where the command is, and its help.
 _COMMANDS = {
@@ -73,9 +75,11 @@ for _name, (_place, _help) in _COMMANDS.items():
 
 def run(arguments: list[str] | None = None) -> int:
     """Carry out a command line; returns the exit code."""
+    words = sys.argv[1:] if arguments is None else arguments
     try:
-        code = app(arguments, exit_on_error=False, print_error=True, result_action="return_value")
-    except cyclopts.CycloptsError:
+        code = app(words, exit_on_error=False, print_error=False, result_action="return_value")
+    except cyclopts.CycloptsError as problem:
+        _tell_usage(problem)
         return USAGE
     except (UsageError, Malformed, LookupError) as problem:
         err.print(str(problem), style="red")
@@ -89,6 +93,20 @@ def run(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return FAILED
     return code if isinstance(code, int) else SUCCEEDED
+
+
+def _tell_usage(problem: cyclopts.CycloptsError) -> None:
+    message = str(problem) if not isinstance(problem, cyclopts.UnknownCommandError) else None
+    app.error_console.print(cyclopts.CycloptsPanel(message or _say_unknown(problem)))
+
+
+def _say_unknown(problem: cyclopts.CycloptsError) -> str:
+    """What is said of a command that there is not; Cyclopts would load them all to say it."""
+    word = problem.unused_tokens[0] if problem.unused_tokens else ""
+    names = [name for name in problem.app or app if not name.startswith("-")]
+    close = get_close_matches(word, names, n=1)
+    meant = f' Did you mean "{close[0]}"?' if close else ""
+    return f'Unknown command "{word}".{meant} There are: {", ".join(names)}.'
 
 
 def main() -> None:

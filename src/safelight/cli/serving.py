@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from safelight import dialects
+from safelight.cli.consoles import out
 from safelight.cli.exits import SUCCEEDED, UsageError
 from safelight.cli.installation import (
     HERE,
@@ -19,7 +20,6 @@ from safelight.cli.installation import (
     load,
     opening,
 )
-from safelight.cli.showing import out
 from safelight.config import Settings
 from safelight.server import logs
 from safelight.server.addresses import check_address, free_port, local_url

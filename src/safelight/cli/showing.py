@@ -1,7 +1,4 @@
-"""How things are shown: what is asked for on standard output, all else on standard error.
-
-Nothing that is printed is markup: names, prompts and messages come from elsewhere.
-"""
+"""How tasks, times and JSON are shown."""
 
 from __future__ import annotations
 
@@ -13,16 +10,11 @@ from typing import Annotated, Any
 
 import msgspec
 from cyclopts import Parameter
-from rich.console import Console
 
+from safelight.cli.consoles import out
 from safelight.task import Task, drop_data
 
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Answer in JSON.")]
-
-# Another program wants the words of a table whole.
-_WIDTH = None if sys.stdout.isatty() else 1000
-out = Console(soft_wrap=True, highlight=False, markup=False, width=_WIDTH)
-err = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
 
 
 def show_task(task: Task, json: bool, files: Iterable[Path] = ()) -> None:

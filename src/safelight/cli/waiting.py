@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
+from safelight.cli.consoles import err
 from safelight.cli.exits import (
     FAILED,
     NOT_FOUND,
@@ -15,7 +16,7 @@ from safelight.cli.exits import (
     USAGE,
     code_of_fault,
 )
-from safelight.cli.showing import err, show_task
+from safelight.cli.showing import show_task
 from safelight.client import AsyncClient
 from safelight.errors import Fault
 from safelight.task import Status, Task
