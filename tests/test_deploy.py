@@ -100,6 +100,10 @@ def test_the_images_own_command_is_one_of_ours() -> None:
     assert app.parse_args(words, exit_on_error=False, print_error=False)[0] is serving.serve
 
 
+def test_the_image_has_what_its_commands_need() -> None:
+    assert re.search(r"^RUN pip install .*'\.\[server\]'$", DOCKERFILE, re.MULTILINE)
+
+
 def test_the_image_runs_as_nobody_special_and_says_how_it_is() -> None:
     assert re.search(r"^USER safelight$", DOCKERFILE, re.MULTILINE)
     assert "/healthz" in DOCKERFILE

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import ast
+import sys
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from graphlib import TopologicalSorter
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import safelight
 
@@ -55,6 +60,10 @@ ALLOWED = {
 SPEAKERS = {"client", "cli", "server"}
 # The one engine that runs its tasks on another server, through the client in its dialect.
 UPSTREAM, FOR_UPSTREAM = "engines.upstream", {"client", "dialects", "wire"}
+
+# What `pip install safelight` without extras is for, and what of it needs the server all the same.
+ASKING = {"__init__", "__main__", "cli", "client", "dialects"}
+FOR_THE_SERVER = {"cli.faking", "cli.installation", "cli.keys", "cli.serving"}
 
 # What would be I/O, a clock or a second thread in the pure half.
 IMPURE = {
@@ -119,7 +128,7 @@ def test_imports_only_go_down(module: str) -> None:
     ours = box(module)
 
     for other in map(box, arrows(module)):
-        version = other == "__init__" and ours in ("cli", "server")
+        version = other == "__init__" and ours == "cli"
         assert other == ours or HEIGHTS[other] < HEIGHTS[ours] or version, other
 
 
@@ -151,6 +160,46 @@ def test_a_dialect_sees_no_other_dialect() -> None:
                 assert box(other) != "dialects" or family(other) == family(module)
     for module in LANGUAGES:
         assert not arrows(module)
+
+
+def client_side() -> set[str]:
+    """All that the client and its commands load, whatever is asked: also the folders around it."""
+    found: set[str] = set()
+    left = {module for module in SOURCES if box(module) in ASKING} - FOR_THE_SERVER
+    while left:
+        module = left.pop()
+        found.add(module)
+        around = {module.rpartition(".")[0], "__init__"} - {""}
+        left |= (arrows(module) | around) - found
+    return found
+
+
+def test_who_asks_carries_no_server() -> None:
+    assert set(map(box, client_side())) == ASKING | {
+        "errors",
+        "media_types",
+        "sizes",
+        "task",
+        "wire",
+    }
+    assert not client_side() & FOR_THE_SERVER
+    assert set(SOURCES) >= FOR_THE_SERVER
+
+
+def test_who_asks_needs_the_bare_package_alone() -> None:
+    """The dependencies without extras are what the client side imports: no more, and no less."""
+    project = tomllib.loads((ROOT.parents[1] / "pyproject.toml").read_text("utf-8"))["project"]
+    base = {canonicalize_name(Requirement(line).name) for line in project["dependencies"]}
+    owners = packages_distributions()
+
+    used = {root(name) for module in client_side() for name in imports(module)}
+    foreign = used - sys.stdlib_module_names - {NAME}
+
+    assert {canonicalize_name(owners[name][0]) for name in foreign} == base
+
+
+def root(name: str) -> str:
+    return name.partition(".")[0]
 
 
 def test_nothing_imports_in_a_circle() -> None:

@@ -73,6 +73,10 @@ for _name, (_place, _help) in _COMMANDS.items():
     app.command(f"safelight.cli.{_place}", name=_name, help=_help)
 
 
+# Where the commands are that need what `safelight[server]` brings.
+_OF_THE_SERVER = ("serving", "faking", "keys")
+
+
 def run(arguments: list[str] | None = None) -> int:
     """Carry out a command line; returns the exit code."""
     words = sys.argv[1:] if arguments is None else arguments
@@ -90,14 +94,18 @@ def run(arguments: list[str] | None = None) -> int:
     except Fault as fault:
         err.print(fault.message, style="red")
         return code_of_fault(fault)
+    except ImportError as problem:
+        err.print(_say_missing(problem, words), style="red")
+        return FAILED
     except KeyboardInterrupt:
         return FAILED
     return code if isinstance(code, int) else SUCCEEDED
 
 
 def _tell_usage(problem: cyclopts.CycloptsError) -> None:
-    message = str(problem) if not isinstance(problem, cyclopts.UnknownCommandError) else None
-    app.error_console.print(cyclopts.CycloptsPanel(message or _say_unknown(problem)))
+    unknown = isinstance(problem, cyclopts.UnknownCommandError)
+    said = _say_unknown(problem) if unknown else problem
+    app.error_console.print(cyclopts.CycloptsPanel(said))
 
 
 def _say_unknown(problem: cyclopts.CycloptsError) -> str:
@@ -107,6 +115,24 @@ def _say_unknown(problem: cyclopts.CycloptsError) -> str:
     close = get_close_matches(word, names, n=1)
     meant = f' Did you mean "{close[0]}"?' if close else ""
     return f'Unknown command "{word}".{meant} There are: {", ".join(names)}.'
+
+
+def _say_missing(problem: ImportError, words: list[str]) -> str:
+    """What is said of a command whose libraries are not here.
+
+    Raises the problem again where it is another: a library that is broken, or a module of ours.
+    """
+    name = next((word for word in words if not word.startswith("-")), "")
+    module = _COMMANDS[name][0].partition(":")[0] if name in _COMMANDS else ""
+    missing = problem.__cause__  # Cyclopts tells it by an error of its own
+    if not isinstance(missing, ModuleNotFoundError) or module not in _OF_THE_SERVER:
+        raise problem
+    if (missing.name or safelight.__name__).partition(".")[0] == safelight.__name__:
+        raise problem
+    return (
+        f"safelight {name} needs the server: pip install 'safelight[server]' "
+        f"(there is no module {missing.name})"
+    )
 
 
 def main() -> None:
