@@ -9,7 +9,7 @@ import asyncio
 import io
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from PIL import Image
 
 from safelight.client import AsyncClient
 from safelight.config import ModelRule
-from safelight.engines import Event, File, Job, Progress, Traits
+from safelight.engines import Engine, Event, File, Job, Progress, Traits
 from safelight.models import ModelMap
 from safelight.server.app import App
 from safelight.server.keys import NewKey
@@ -66,7 +66,7 @@ def raising(problem: Exception) -> Play:
     return play
 
 
-class Player:
+class Player(Engine):
     """An engine that plays what the test gives it."""
 
     name = "player"
@@ -79,9 +79,6 @@ class Player:
     def __init__(self, play: Play = one_picture) -> None:
         self.play = play
         self.jobs: list[Job] = []
-
-    def check(self, submit: Submit, options: Mapping[str, Any]) -> None:
-        pass
 
     def run(self, job: Job) -> AsyncIterator[Event]:
         self.jobs.append(job)

@@ -121,7 +121,7 @@ async def test_what_nobody_passes_on_is_refused_by_its_name(parts: Parts) -> Non
 
 
 async def test_an_engine_that_passes_demands_on_is_given_them(parts: Parts) -> None:
-    parts.engine.traits = Traits(passes_on=True)  # type: ignore[attr-defined]
+    parts.engine.traits = Traits(passes_on=True)
 
     task = await parts.submit(demands={"ExtraParameters.LogoAdd": 1})
 

@@ -11,22 +11,19 @@ import base64
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from safelight.engines import Event, File, Job
-from safelight.task import Kind, ModelCard, Submit
+from safelight.engines import Engine, Event, File, Job
+from safelight.task import Kind, ModelCard
 
 _PIXEL = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
 )
 
 
-class Blank:
+class Blank(Engine):
     """The engine."""
 
     name = "blank"
     models = (ModelCard(name="blank", kind=Kind.IMAGE, description="One pixel."),)
-
-    def check(self, submit: Submit, options: Mapping[str, Any]) -> None:
-        """Whatever is asked for, it is one pixel."""
 
     async def run(self, job: Job) -> AsyncIterator[Event]:
         """Write the pixel to the job's folder."""

@@ -10,7 +10,7 @@ import msgspec
 
 from safelight import engines
 from safelight.config import ModelRule, SettingsError
-from safelight.engines import Engine, ReadsOptions, traits_of
+from safelight.engines import Engine
 from safelight.engines.kit.numbers import check_number
 from safelight.errors import UnknownModel
 from safelight.task import Catalogue, ModelCard, Models, Submit
@@ -69,7 +69,7 @@ class ModelMap:
 
     def waits(self, name: str) -> bool:
         """Whether the tasks of that engine, if there is one, are done elsewhere."""
-        return name in self.engines and traits_of(self.engine(name)).waits
+        return name in self.engines and self.engine(name).traits.waits
 
     def find(self, submit: Submit) -> Place:
         """Where `submit` runs. Raises `UnknownModel`.
@@ -107,19 +107,15 @@ class ModelMap:
     def prepare(self, names: Sequence[str]) -> None:
         """See that these engines can run. Raises `SettingsError` where one is not installed."""
         for name in names:
-            prepare = getattr(self.engine(name), "prepare", None)
             try:
-                if prepare is not None:
-                    prepare()
+                self.engine(name).prepare()
             except ImportError as problem:
                 raise SettingsError(f"the engine {name} cannot run here: {problem}") from None
 
     async def close(self) -> None:
-        """Close the engines that hold anything open."""
+        """Have the engines give up what they hold open."""
         for engine in set(self._engines.values()):
-            close = getattr(engine, "close", None)
-            if close is not None:
-                await close()
+            await engine.close()
 
     def _cards(self) -> list[ModelCard]:
         if not self._rules:
@@ -129,7 +125,7 @@ class ModelMap:
             msgspec.structs.replace(card, name=rule.name)
             for rule in self._rules
             if not _WILD & set(rule.name) and self._rule(Submit(model=rule.name)) is rule
-            for card in _cards_of(rule, self._engines[rule.engine])
+            for card in self._engines[rule.engine].cards(rule.options)
         ]
 
 
@@ -138,16 +134,10 @@ def _tells(rule: str) -> bool:
     return any(sign.isalnum() for sign in rule)
 
 
-def _cards_of(rule: ModelRule, engine: Engine) -> tuple[ModelCard, ...]:
-    return engine.cards(rule.options) if isinstance(engine, ReadsOptions) else engine.models
-
-
 def _check_options(rule: ModelRule, engine: Engine) -> None:
-    check = getattr(engine, "check_options", None)
     try:
         check_number(rule.options, "time_limit", above=0)  # the worker's, whatever the engine
-        if check is not None:
-            check(rule.options)
-        _cards_of(rule, engine)
+        engine.check_options(rule.options)
+        engine.cards(rule.options)
     except (LookupError, ValueError) as problem:
         raise SettingsError(f"models: {rule.name}: options: {problem}") from None

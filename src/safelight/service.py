@@ -19,7 +19,6 @@ import structlog
 from safelight.blobs import BlobError, Blobs
 from safelight.clock import now_millis
 from safelight.config import Settings
-from safelight.engines import traits_of
 from safelight.errors import Conflict, Internal, InvalidValue, NotFound, Unsupported
 from safelight.fetching import Fetcher
 from safelight.inspection import Inspector
@@ -226,7 +225,7 @@ class Service:
     def _find_place(self, submit: Submit) -> tuple[Submit, Place]:
         """Where `submit` runs, and as what: a template's number is its operations, run here."""
         place = self._models.find(submit)
-        here = not traits_of(place.engine).passes_on
+        here = not place.engine.traits.passes_on
         if here and DEFINITION in submit.demands and self._definitions is not None:
             submit = self._definitions.expand(submit)
             place = self._models.find(submit)
@@ -397,7 +396,7 @@ class Service:
 
 def _check_demands(submit: Submit, place: Place) -> None:
     """Raise `Unsupported` for what only one wire can say, where nobody hands it on."""
-    if not traits_of(place.engine).passes_on:
+    if not place.engine.traits.passes_on:
         for name in submit.demands:
             raise Unsupported(f"{name}: {CANNOT}", parameter=name)
 

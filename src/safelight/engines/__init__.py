@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import msgspec
 
@@ -158,46 +159,50 @@ class Traits(Record, frozen=True, kw_only=True):
     concurrency: int | None = None
 
 
-def traits_of(engine: Engine) -> Traits:
-    """How the tasks of `engine` are to be run: its `traits`, where it has any."""
-    found: Traits = getattr(engine, "traits", Traits())
-    return found
+class Engine(ABC):
+    """One way to make or process images or video: what an engine is asked for.
 
-
-class Engine(Protocol):
-    """One way to make or process images or video.
-
-    It may also have `traits`; `check_options(options)`, which raises `ValueError` for the options
-    of a model that are none, at the start; `prepare()`, which raises `ImportError` where what it
-    needs to run is not installed, called in processes that run its tasks; and `close()`, a
-    coroutine, called when the last of them has ended.
+    A subclass has a `name` and `run`; the rest is as it stands here unless it says otherwise.
     """
 
     name: str
-    models: tuple[ModelCard, ...]  # what it runs, with the inputs that each takes
+    models: tuple[ModelCard, ...] = ()  # what it runs, with the inputs that each takes
+    traits: Traits = Traits()
 
-    def check(self, submit: Submit, options: Mapping[str, Any]) -> None:
+    def check(self, submit: Submit, options: Mapping[str, Any]) -> None:  # noqa: B027
         """Raise `Unsupported` or `InvalidValue`, naming the parameter, for what it cannot do.
 
         Called before a task is accepted, with the options of its model. Cheap, and no I/O.
         """
 
-    def run(self, job: Job) -> AsyncIterator[Event]:
-        """Do the work. Cancelled like any coroutine; cleans up in `finally`. Raises `Failed`.
+    def check_options(self, options: Mapping[str, Any]) -> None:  # noqa: B027
+        """Raise `ValueError` for options of a model that are not valid.
 
-        Blocking work goes to a thread or a child process.
+        Called for each rule when the settings are read.
         """
-
-
-@runtime_checkable
-class ReadsOptions(Protocol):
-    """An engine whose models depend on the options of their rules, or that knows all options."""
 
     def cards(self, options: Mapping[str, Any]) -> tuple[ModelCard, ...]:
         """What a model with these options is. Raises `ValueError` for options that are not valid.
 
         Called for each rule when the settings are read. Cheap, and no I/O.
         """
+        return self.models
+
+    def prepare(self) -> None:  # noqa: B027
+        """Raise `ImportError` where what it needs to run is not installed.
+
+        Called at the start of processes that run its tasks.
+        """
+
+    @abstractmethod
+    def run(self, job: Job) -> AsyncIterator[Event]:
+        """Do the work. Cancelled like any coroutine; cleans up in `finally`. Raises `Failed`.
+
+        Blocking work goes to a thread or a child process.
+        """
+
+    async def close(self) -> None:  # noqa: B027
+        """Give up what it holds open: the last of its tasks has ended."""
 
 
 def found() -> tuple[str, ...]:

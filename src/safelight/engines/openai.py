@@ -25,6 +25,7 @@ import msgspec
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from safelight.engines import (
+    Engine,
     Errand,
     Event,
     Failed,
@@ -112,7 +113,7 @@ class _Order(NamedTuple):
     options: Options
 
 
-class OpenAI:
+class OpenAI(Engine):
     """Makes pictures through such APIs. One for all of them: each model's options say which."""
 
     name = "openai"

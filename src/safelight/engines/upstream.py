@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safelight import dialects
 from safelight.client import AsyncClient, read_data_url
 from safelight.engines import (
+    Engine,
     Errand,
     Event,
     Failed,
@@ -116,7 +117,7 @@ class Options(BaseModel):
     result_origins: tuple[_Origin, ...] = ()  # private ones, besides its own, where results may lie
 
 
-class UpstreamEngine:
+class UpstreamEngine(Engine):
     """Runs tasks at other services. One for all of them: each model's options say which."""
 
     name = "upstream"

@@ -13,7 +13,6 @@ from starlette.types import ASGIApp
 from safelight.blobs import Blobs
 from safelight.clock import now_millis
 from safelight.config import Settings
-from safelight.engines import traits_of
 from safelight.fetching import Fetcher
 from safelight.inspection import Inspector
 from safelight.links import Links
@@ -231,7 +230,7 @@ async def _wait_until(until: float, *tasks: asyncio.Task[None]) -> None:
 
 def lanes_of(engines: tuple[str, ...], models: ModelMap, places: int) -> tuple[Lane, ...]:
     """Engines that say how many of their tasks may run have places of their own."""
-    own = {name: traits_of(models.engine(name)).concurrency for name in engines}
+    own = {name: models.engine(name).traits.concurrency for name in engines}
     shared = tuple(name for name in engines if own[name] is None)
     lanes = [Lane((name,), count) for name, count in own.items() if count is not None]
     return (*([Lane(shared, places)] if shared else []), *lanes)

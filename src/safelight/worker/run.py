@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from safelight.engines import Errand, Event, Failed, File, Given, Job, Waiting, traits_of
+from safelight.engines import Errand, Event, Failed, File, Given, Job, Waiting
 from safelight.engines.kit.paid import see_through
 from safelight.errors import UnknownModel
 from safelight.fetching import Fetcher
@@ -212,7 +212,7 @@ class _Attempt:
             raise Failed(FailureCode.INVALID_INPUT, fault.message) from None
 
     def _waits(self, place: Place) -> bool:
-        return traits_of(place.engine).waits
+        return place.engine.traits.waits
 
     async def _recall(self) -> dict[str, Any]:
         if self._task.attempt == 1:

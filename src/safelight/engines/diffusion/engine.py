@@ -14,7 +14,7 @@ from functools import cached_property
 from importlib.util import find_spec
 from typing import Any
 
-from safelight.engines import Event, Failed, Job, Log, Waiting
+from safelight.engines import Engine, Event, Failed, Job, Log, Waiting
 from safelight.engines.diffusion.devices import Device, Devices
 from safelight.engines.diffusion.options import (
     Options,
@@ -44,11 +44,10 @@ _QUIET = {
 _NEEDED = ("torch", "diffusers", "transformers", "accelerate", "safetensors")
 
 
-class Diffusion:
+class Diffusion(Engine):
     """The engine."""
 
     name = "diffusion"
-    models: tuple[ModelCard, ...] = ()  # without a rule there is none
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings

@@ -13,7 +13,7 @@ from typing import Any
 
 import anyio
 
-from safelight.engines import Event, Job, Progress
+from safelight.engines import Engine, Event, Job, Progress
 from safelight.engines.enhance.steps import plan, read, ruled
 from safelight.engines.enhance.weights import Weights, find
 from safelight.engines.kit.children import Children
@@ -32,7 +32,7 @@ CARD = ModelCard(
 _PAUSES = 10  # steps of the option `seconds`
 
 
-class Enhance:
+class Enhance(Engine):
     """Carries out a task's operations on its one source picture. The same task, the same bytes.
 
     `weights` is what it may work with beside Pillow and NumPy.

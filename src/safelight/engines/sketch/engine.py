@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import aclosing
 from typing import Any
 
-from safelight.engines import Event, Job, Progress
+from safelight.engines import Engine, Event, Job, Progress
 from safelight.engines.kit.children import Children
 from safelight.engines.kit.numbers import check_number
 from safelight.engines.sketch.limits import (
@@ -59,7 +59,7 @@ MODELS = (
 )
 
 
-class Sketch:
+class Sketch(Engine):
     """The engine. Its drawing is done in child processes, one for each processor at most."""
 
     name = "sketch"
