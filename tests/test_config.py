@@ -286,3 +286,35 @@ def test_templates_that_are_none(elsewhere: Path, text: str, problem: str) -> No
     write(elsewhere, f"[[definitions]]\n{text}")
     with pytest.raises(SettingsError, match=problem):
         load()
+
+
+@pytest.mark.parametrize(("said", "seconds"), [("60", 60), ("0.5", 0.5), ("1e3", 1000)])
+def test_a_model_may_have_a_time_limit(elsewhere: Path, said: str, seconds: float) -> None:
+    write(elsewhere, f'[[models]]\nname = "a"\nengine = "sketch"\ntime_limit = {said}')
+
+    assert load().models[0].time_limit == seconds
+
+
+@pytest.mark.parametrize("said", ["0", "-1", "nan", "inf", "-inf", '"120"', "true", "[1]", "{}"])
+def test_a_time_limit_of_a_model_that_is_none_is_refused(elsewhere: Path, said: str) -> None:
+    write(elsewhere, f'[[models]]\nname = "a"\nengine = "sketch"\ntime_limit = {said}')
+
+    with pytest.raises(SettingsError, match=r"^models\.0\.time_limit: "):
+        load()
+
+
+def test_a_time_limit_is_no_option(elsewhere: Path) -> None:
+    rule = 'name = "film-*"\nengine = "sketch"\noptions = { time_limit = 60 }'
+    write(elsewhere, f"[[models]]\n{rule}")
+
+    with pytest.raises(SettingsError) as told:
+        load()
+
+    assert "film-*: time_limit belongs beside options" in str(told.value)
+
+
+def test_a_time_limit_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    rule = '{"name": "a", "engine": "sketch", "time_limit": 60}'
+    monkeypatch.setenv("SAFELIGHT_MODELS", f"[{rule}]")
+
+    assert load().models[0].time_limit == 60

@@ -9,7 +9,7 @@ import pytest
 from doubles import Player, models_of
 from safelight.config import ModelRule, SettingsError
 from safelight.errors import UnknownModel
-from safelight.models import ModelMap
+from safelight.models import ModelMap, Place
 from safelight.task import Kind, ModelCard, Models, Operation, Submit
 
 
@@ -39,9 +39,9 @@ def test_the_first_rule_that_fits_decides() -> None:
     rules = (rule("dream-1", a=1), rule("dream-*", "enhance", a=2), rule("*", a=3))
     models = ModelMap(rules, ENGINES)
 
-    assert models.find(Submit(model="dream-1")) == (MAKING, {"a": 1})
-    assert models.find(Submit(model="dream-2")) == (PROCESSING, {"a": 2})
-    assert models.find(Submit(model="else")) == (MAKING, {"a": 3})
+    assert models.find(Submit(model="dream-1")) == Place(MAKING, {"a": 1})
+    assert models.find(Submit(model="dream-2")) == Place(PROCESSING, {"a": 2})
+    assert models.find(Submit(model="else")) == Place(MAKING, {"a": 3})
 
 
 def test_the_engines_are_named_once_each() -> None:
@@ -131,17 +131,6 @@ def test_engines_that_are_none_are_refused() -> None:
 
 
 NOT_VALID = [
-    ("sketch", {"time_limit": 0}, "time_limit: must be more than 0"),
-    ("sketch", {"time_limit": -1}, "time_limit: must be more than 0"),
-    ("sketch", {"time_limit": float("nan")}, "time_limit: must be more than 0"),
-    ("sketch", {"time_limit": float("inf")}, "time_limit: must be more than 0"),
-    ("sketch", {"time_limit": "120"}, "time_limit: must be a number, not '120'"),
-    ("sketch", {"time_limit": "x" * 500}, "time_limit: must be a number"),
-    ("sketch", {"time_limit": True}, "time_limit: must be a number"),
-    ("sketch", {"time_limit": None}, "time_limit: must be a number"),
-    ("enhance", {"time_limit": [1]}, "time_limit: must be a number"),
-    ("openai", {"time_limit": -5}, "time_limit: must be more than 0"),
-    ("upstream", {"dialect": "kie", "time_limit": "soon"}, "time_limit: must be a number"),
     ("sketch", {"seconds": -1}, "seconds: must be at least 0"),
     ("sketch", {"max_pixels": "many"}, "max_pixels: must be a whole number"),
     ("sketch", {"max_pixels": 1.5}, "max_pixels: must be a whole number"),
@@ -165,11 +154,19 @@ def test_options_that_are_not_valid_are_refused_by_the_rule(
 
 
 def test_options_that_are_valid_are_taken() -> None:
-    options = {"time_limit": 0.5, "seconds": 0, "max_pixels": 1}
-    processing = {"time_limit": 7, "operations": [{"name": "denoise", "type": "strong"}]}
+    options = {"seconds": 0, "max_pixels": 1}
+    processing = {"operations": [{"name": "denoise", "type": "strong"}]}
     rules = (rule("a", "sketch", **options), rule("b", "enhance", **processing))
 
     assert ModelMap.build(rules, {}).find(Submit(model="a")).options == options
+
+
+def test_a_place_has_the_time_limit_of_its_rule() -> None:
+    timed = ModelRule(name="film", engine="sketch", options={"a": 1}, time_limit=60)
+    models = ModelMap((timed, rule("*")), ENGINES)
+
+    assert models.find(Submit(model="film")) == Place(MAKING, {"a": 1}, 60)
+    assert models.find(Submit(model="else")).time_limit is None
 
 
 def test_every_model_may_be_one_engines() -> None:

@@ -324,7 +324,7 @@ async def test_a_task_that_takes_too_long_is_ended(parts: Parts, held: Held) -> 
 
 
 async def test_a_model_may_have_a_time_limit_of_its_own(parts: Parts, held: Held) -> None:
-    parts.rules = (ModelRule(name="still", engine="sketch", options={"time_limit": 0.03}),)
+    parts.rules = (ModelRule(name="still", engine="sketch", time_limit=0.03),)
 
     ended = await parts.run(held)
 
@@ -974,7 +974,7 @@ async def test_an_engine_that_waits_keeps_the_time_itself(sending: Parts) -> Non
 
 
 async def test_a_model_of_an_engine_that_waits_may_have_a_time_limit(sending: Parts) -> None:
-    sending.rules = (ModelRule(name="still", engine="sketch", options={"time_limit": 0.03}),)
+    sending.rules = (ModelRule(name="still", engine="sketch", time_limit=0.03),)
 
     ended = await sending.run(Elsewhere())
 

@@ -13,7 +13,15 @@ from typing import Any, Literal
 
 import limits
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -40,7 +48,17 @@ class ModelRule(BaseModel):
 
     name: str
     engine: str
-    options: dict[str, Any] = Field(default_factory=dict)
+    options: dict[str, Any] = Field(default_factory=dict)  # the engine's own
+    # Seconds that one run may take; strict, for text is no number.
+    time_limit: float | None = Field(default=None, gt=0, allow_inf_nan=False, strict=True)
+
+    @field_validator("options")
+    @classmethod
+    def _check_options(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        if "time_limit" in value:
+            name = info.data.get("name", "")
+            raise ValueError(f"{name}: time_limit belongs beside options, in the rule itself")
+        return value
 
 
 class DefinitionRule(BaseModel):

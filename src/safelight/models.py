@@ -11,7 +11,6 @@ import msgspec
 from safelight import engines
 from safelight.config import ModelRule, SettingsError
 from safelight.engines import Engine
-from safelight.engines.kit.numbers import check_number
 from safelight.errors import UnknownModel
 from safelight.task import Catalogue, ModelCard, Models, Submit
 
@@ -21,10 +20,14 @@ _WILD = frozenset("*?[")
 
 
 class Place(NamedTuple):
-    """Where a task runs: an engine, and the options of its model."""
+    """Where a task runs: an engine, the options of its model, and the time that one run may take.
+
+    No time means that the model's rule says none.
+    """
 
     engine: Engine
     options: Mapping[str, Any]
+    time_limit: float | None = None
 
 
 class ModelMap:
@@ -79,7 +82,7 @@ class ModelMap:
         """
         rule = self._rule(submit)
         if rule is not None:
-            return Place(self._engines[rule.engine], rule.options)
+            return Place(self._engines[rule.engine], rule.options, rule.time_limit)
         if submit.operations:
             return Place(self._engines[_PROCESSING], {})
         if not self._rules and not submit.named:
@@ -136,7 +139,6 @@ def _tells(rule: str) -> bool:
 
 def _check_options(rule: ModelRule, engine: Engine) -> None:
     try:
-        check_number(rule.options, "time_limit", above=0)  # the worker's, whatever the engine
         engine.check_options(rule.options)
         engine.cards(rule.options)
     except (LookupError, ValueError) as problem:

@@ -55,17 +55,20 @@ options = { seconds = 60 }
 [[models]]
 name = "*late*"
 engine = "sketch"
-options = { seconds = 60, time_limit = 0.2 }
+options = { seconds = 60 }
+time_limit = 0.2
 
 [[models]]
 name = "seedreamv45"
 engine = "sketch"
-options = { seconds = 60, time_limit = 0.2 }
+options = { seconds = 60 }
+time_limit = 0.2
 
 [[models]]
 name = "seedancev1profast"
 engine = "sketch"
-options = { seconds = 60, time_limit = 0.2 }
+options = { seconds = 60 }
+time_limit = 0.2
 
 [[models]]
 name = "sketch"

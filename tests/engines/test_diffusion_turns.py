@@ -64,7 +64,7 @@ def test_wrong_settings_are_refused(settings: dict[str, Any]) -> None:
 
 def test_the_catalogue_says_what_each_model_makes() -> None:
     still = ModelRule(
-        name="still", engine="diffusion", options={**OPTIONS, "kind": "image", "time_limit": 5}
+        name="still", engine="diffusion", options={**OPTIONS, "kind": "image"}, time_limit=5
     )
     moving = ModelRule(name="moving", engine="diffusion", options={**OPTIONS, "kind": "video"})
     models = ModelMap.build((still, moving), {})

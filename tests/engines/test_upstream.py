@@ -1024,10 +1024,6 @@ def test_options_that_are_none_are_refused_at_the_start_by_name(
     assert "\n" not in str(refused.value)
 
 
-def test_the_time_limit_of_a_model_is_the_workers() -> None:
-    assert read_options({"dialect": "kie", "time_limit": 5}) == read_options({"dialect": "kie"})
-
-
 def test_what_a_wire_cannot_say_is_refused_before_the_task_is_accepted() -> None:
     engine = engines.build("upstream", {})
     assert engine is not None

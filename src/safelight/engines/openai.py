@@ -496,9 +496,8 @@ def _unknown(job: Errand, options: Options, why: str) -> Failed:
 
 def read_options(options: Mapping[str, Any]) -> Options:
     """The options of a model. Raises `ValueError`."""
-    known = {name: value for name, value in options.items() if name != "time_limit"}
     try:
-        return Options(**known)
+        return Options(**options)
     except ValidationError as problem:
         raise ValueError(str(problem)) from None
 

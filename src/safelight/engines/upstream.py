@@ -618,9 +618,8 @@ def _dialect(options: Options) -> Dialect:
 
 def read_options(options: Mapping[str, Any]) -> Options:
     """The options of a model. Raises `ValueError`."""
-    known = {name: value for name, value in options.items() if name != "time_limit"}
     try:
-        read = Options(**known)
+        read = Options(**options)
         _dialect(read)
     except ValidationError as problems:
         sentences = [f"{one['loc'][0]}: {one['msg']}" for one in problems.errors()]

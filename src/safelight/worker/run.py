@@ -225,9 +225,10 @@ class _Attempt:
 
     async def _make_in_time(self, place: Place) -> list[File]:
         # An engine that waits keeps the time itself: a limit here would throw away what is paid.
-        usual = None if self._waits(place) else self._means.limits.seconds
-        own = place.options.get("time_limit", usual)
-        seconds = float("inf") if own is None else float(own)
+        own = place.time_limit
+        if own is None and not self._waits(place):
+            own = self._means.limits.seconds
+        seconds = float("inf") if own is None else own
         limit = asyncio.timeout(None if own is None else seconds)
         began = time.perf_counter()
         try:

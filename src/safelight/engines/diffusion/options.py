@@ -18,8 +18,6 @@ Name = Annotated[str, msgspec.Meta(min_length=1)]
 Dtype = Literal["auto", "float32", "float16", "bfloat16"]
 T = TypeVar("T")
 
-_WORKERS = frozenset({"time_limit"})  # options that are the worker's business
-
 
 class Settings(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[engines.diffusion]`."""
@@ -87,9 +85,8 @@ def read_settings(settings: Mapping[str, Any]) -> Settings:
 
 
 def read_options(options: Mapping[str, Any]) -> Options:
-    """The options of a model, without the worker's. Raises `ValueError`."""
-    own = {name: value for name, value in options.items() if name not in _WORKERS}
-    return _read(own, Options)
+    """The options of a model. Raises `ValueError`."""
+    return _read(options, Options)
 
 
 def _read(values: Mapping[str, Any], kind: type[T]) -> T:

@@ -10,7 +10,6 @@ def check_number(
     options: Mapping[str, Any],
     name: str,
     *,
-    above: float | None = None,
     least: float | None = None,
     whole: bool = False,
 ) -> None:
@@ -22,7 +21,5 @@ def check_number(
     if isinstance(value, bool) or not isinstance(value, kind):
         raise ValueError(f"{name}: must be a {'whole ' if whole else ''}number, not {value!r:.50}")
     # What is not a number at all, or without an end, fails here too.
-    if above is not None and not above < value < float("inf"):
-        raise ValueError(f"{name}: must be more than {above:g}, not {value!r:.50}")
     if least is not None and not least <= value < float("inf"):
         raise ValueError(f"{name}: must be at least {least:g}, not {value!r:.50}")
