@@ -22,7 +22,7 @@ NAME = safelight.__name__
 
 # From the bottom to the top: what stands in a line imports from the lines above it here only.
 LAYERS = (
-    {"clock", "counts", "errors", "task", "media_types", "networks"},
+    {"clock", "counts", "errors", "task", "media_types", "networks", "plugins"},
     {"sizes", "wire", "postgres"},
     {"dialects"},
     {"blobs", "config", "media", "names", "secrets", "store"},
@@ -45,8 +45,9 @@ ALLOWED = {
     "networks": set(),
     "sizes": {"task", "errors"},
     "wire": {"task", "errors"},
-    "dialects": {"wire", "task", "errors", "sizes"},
-    "engines": {"task", "errors", "sizes", "media_types"},
+    "plugins": set(),
+    "dialects": {"wire", "task", "errors", "sizes", "plugins"},
+    "engines": {"task", "errors", "sizes", "media_types", "plugins"},
     "store": {"task", "errors", "postgres"},
     "queue": {"postgres", "store"},
     "turns": {"store"},
@@ -178,6 +179,7 @@ def test_who_asks_carries_no_server() -> None:
     assert set(map(box, client_side())) == ASKING | {
         "errors",
         "media_types",
+        "plugins",
         "sizes",
         "task",
         "wire",

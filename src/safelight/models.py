@@ -12,6 +12,7 @@ from safelight import engines
 from safelight.config import ModelRule, SettingsError
 from safelight.engines import Engine
 from safelight.errors import UnknownModel
+from safelight.plugins import Unusable
 from safelight.task import Catalogue, ModelCard, Models, Submit
 
 # Without a rule of their own: whatever is to be made, and whatever is to be processed.
@@ -44,19 +45,10 @@ class ModelMap:
         """Build the engines that the rules name. Raises `SettingsError` where one cannot be."""
         wanted = {rule.engine for rule in rules} | {_MAKING, _PROCESSING}
         for name in settings:
-            if name not in engines.found():
+            if name not in wanted and name not in engines.known():
                 raise SettingsError(f"engines.{name}: no such engine")
-        built: dict[str, Engine] = {}
-        for name in sorted(wanted):
-            try:
-                engine = engines.build(name, settings.get(name, {}))
-            except LookupError as problem:
-                raise SettingsError(f"models: {problem}") from None
-            except ValueError as problem:
-                raise SettingsError(f"engines.{name}: {problem}") from None
-            if engine is None:
-                raise SettingsError(f"models: the engine {name} is not configured")
-            built[name] = engine
+        built = {name: _build(name, settings.get(name, {})) for name in sorted(wanted)}
+        _check_names(built)
         for rule in rules:
             _check_options(rule, built[rule.engine])
         return cls(rules, built)
@@ -135,6 +127,28 @@ class ModelMap:
 def _tells(rule: str) -> bool:
     """Whether there is anything of a name in that of a rule, and not wildcards alone."""
     return any(sign.isalnum() for sign in rule)
+
+
+def _build(name: str, settings: Mapping[str, Any]) -> Engine:
+    try:
+        engine = engines.build(name, settings)
+    except (LookupError, Unusable) as problem:
+        raise SettingsError(f"models: {problem}") from None
+    except ValueError as problem:
+        raise SettingsError(f"engines.{name}: {problem}") from None
+    if engine is None:
+        raise SettingsError(f"models: the engine {name} is not configured")
+    return engine
+
+
+def _check_names(built: Mapping[str, Engine]) -> None:
+    """Engines are known by the names they call themselves: no two have one."""
+    rules: dict[str, str] = {}
+    for rule, engine in built.items():
+        if engine.name in rules:
+            both = f"{rules[engine.name]} and {rule}"
+            raise SettingsError(f"models: the engines {both} both call themselves {engine.name}")
+        rules[engine.name] = rule
 
 
 def _check_options(rule: ModelRule, engine: Engine) -> None:

@@ -1,24 +1,32 @@
 """What an engine is: one way to make or process images or video.
 
 An engine is a module of this package with a function `build(settings)`, where `settings` is the
-table of its own name in the configuration; it is found by being there. The worker does the rest:
-it fetches the sources, keeps the files, counts attempts and enforces the time limit.
+table of its own name in the configuration; it is found by being there. So are those of other
+packages, which entry points of the group `safelight.engines` lead to; they are loaded where a name
+is none of ours, and once. The worker does the rest: it fetches the sources, keeps the files, counts
+attempts and enforces the time limit.
 """
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import msgspec
 
+from safelight.plugins import Brought, Plugin, Unusable, bring, load_module, plugins, said
 from safelight.task import Failure, FailureCode, ModelCard, Record, Role, Submit, Task
 
+GROUP = "safelight.engines"
 _KIT = "kit"  # what engines share, and none itself
+_NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")  # it stands in settings, in jobs and in metrics
 
 
 class Progress(Record, frozen=True, kw_only=True):
@@ -206,14 +214,78 @@ class Engine(ABC):
 
 
 def found() -> tuple[str, ...]:
+    """The names of the engines that there are."""
+    return tuple(sorted({*own(), *_brought().by_name}))
+
+
+def own() -> tuple[str, ...]:
     """The names of the engines in this package."""
     return tuple(module.name for module in pkgutil.iter_modules(__path__) if module.name != _KIT)
 
 
+def known() -> frozenset[str]:
+    """The names of all engines that settings may be for, those left out among them."""
+    return frozenset({*own(), *(plugin.name for plugin in plugins(GROUP))})
+
+
+def problems() -> tuple[str, ...]:
+    """What is wrong with engines of other packages that are left out: a sentence for each."""
+    return _brought().problems
+
+
 def build(name: str, settings: Mapping[str, Any]) -> Engine | None:
-    """The engine of that name, or None where it is not configured. Raises `LookupError`."""
-    if name not in found():
-        raise LookupError(f"no engine {name!r}; there are {', '.join(found())}")
-    module = importlib.import_module(f"{__name__}.{name}")
-    engine: Engine | None = module.build(settings)
+    """The engine of that name, or None where it is not configured.
+
+    A name with a dot is that of a module. Raises `LookupError` where there is none, `Unusable`
+    where it is another package's and broken, and `ValueError` for settings that are not valid.
+    """
+    if name in own():
+        engine: Engine | None = importlib.import_module(f"{__name__}.{name}").build(settings)
+        return engine
+    if "." in name:
+        return _build_from_elsewhere(name, load_module(name), settings)
+    module = _brought().by_name.get(name)
+    if module is None:
+        known = f"no engine {name!r}; there are {', '.join(found())}"
+        raise LookupError("; ".join((known, *problems())))
+    return _build_from_elsewhere(name, module, settings)
+
+
+def _build_from_elsewhere(
+    name: str, module: ModuleType, settings: Mapping[str, Any]
+) -> Engine | None:
+    """The engine that a module of another package builds. Raises `Unusable`, `ValueError`."""
+    try:
+        engine = module.build(settings)
+    except ValueError:
+        raise
+    except Exception as problem:
+        raise Unusable(f"the engine {name} cannot be built: {said(problem)}") from None
+    if engine is None:
+        return None
+    if not isinstance(engine, Engine):
+        raise Unusable(f"{module.__name__}.build made {engine!r:.100}, which is no Engine")
+    called = getattr(engine, "name", None)
+    if "." in name:
+        if not isinstance(called, str) or not called or called in own():
+            raise Unusable(f"the engine of {name} calls itself {called!r:.100}, as none may")
+    elif called != name:
+        raise Unusable(f"the engine {name} calls itself {called!r:.100}")
     return engine
+
+
+@cache
+def _brought() -> Brought[ModuleType]:
+    return bring(GROUP, own(), _read_plugin)
+
+
+def _read_plugin(plugin: Plugin, taken: Collection[str]) -> Mapping[str, ModuleType]:
+    """The module of a plug-in, by its engine's name. Raises `Unusable`."""
+    if plugin.name in taken:
+        raise plugin.unusable(f"there is another engine {plugin.name}")
+    module = plugin.load()
+    if not _NAME.fullmatch(plugin.name):
+        raise plugin.unusable("a name has small letters, digits, - and _")
+    if not callable(getattr(module, "build", None)):
+        raise plugin.unusable(f"{plugin.module} has no function build")
+    return {plugin.name: module}

@@ -7,8 +7,9 @@ from contextlib import asynccontextmanager
 from typing import NamedTuple
 
 import asyncpg
+import structlog
 
-from safelight import dialects
+from safelight import dialects, engines
 from safelight.blobs import Blobs
 from safelight.config import Settings, SettingsError
 from safelight.models import ModelMap
@@ -27,6 +28,8 @@ from safelight.store.postgres import PostgresStore
 from safelight.store.sqlite import SQLiteStore
 from safelight.wire import Dialect
 
+_log = structlog.get_logger("safelight.server")
+
 _DEFAULT_RATE = "tencent.DescribeImageTaskDetail"  # set, also where tencent is not served
 
 
@@ -35,21 +38,28 @@ async def open_app(settings: Settings, models: ModelMap | None = None) -> App:
 
     Raises `SettingsError`, `SchemaTooNew`, `StoreUnavailable`, `WrongSecret`.
     """
+    _tell_problems()
     spoken = served_dialects(settings)
     models = models or ModelMap.build(settings.models, settings.engines)
-    engines = _engines_to_run(settings, models)
+    run = _engines_to_run(settings, models)
     definitions = Definitions(settings.definitions)
     if settings.workers:
-        models.prepare(engines)
+        models.prepare(run)
     folder.prepare(settings.data)
     vault = Vault.open(settings.data)
     blobs = _open_blobs(settings)
     backend = await _open_backend(settings, models)
     try:
-        return App(settings, backend, blobs, vault, Served(spoken, models, engines, definitions))
+        return App(settings, backend, blobs, vault, Served(spoken, models, run, definitions))
     except BaseException:
         await backend.store.close()
         raise
+
+
+def _tell_problems() -> None:
+    """Name what other packages bring and is broken: all else starts, unless a rule needs it."""
+    for problem in (*dialects.problems(), *engines.problems()):
+        _log.warning("plugin_left_out", problem=problem)
 
 
 class Keys(NamedTuple):
