@@ -29,7 +29,7 @@ LAYERS = (
     {"client", "links", "lists", "queue", "turns"},
     {"engines"},
     {"fetching", "inspection", "linked", "models"},
-    {"uploads"},
+    {"uploads", "contracts"},
     {"service"},
     {"worker"},
     {"server"},
@@ -58,7 +58,7 @@ ALLOWED = {
     "client": {"dialects", "wire", "task", "errors", "media_types"},
 }
 # Only these see the wire formats: everything else speaks our words.
-SPEAKERS = {"client", "cli", "server"}
+SPEAKERS = {"client", "cli", "contracts", "server"}
 # The one engine that runs its tasks on another server, through the client in its dialect.
 UPSTREAM, FOR_UPSTREAM = "engines.upstream", {"client", "dialects", "wire"}
 
