@@ -1,0 +1,1 @@
+"""An engine and a dialect for Safelight, brought by a package of its own."""
