@@ -192,15 +192,21 @@ class Serving:
     http: httpx.AsyncClient
 
     def client(
-        self, dialect: str = "tensorslab", key: str | Key | None = None, **options: Any
+        self,
+        dialect: str = "tensorslab",
+        key: str | Key | None = None,
+        path: str = "",
+        **options: Any,
     ) -> AsyncClient:
-        """A client of it, that does not wait long between two polls."""
+        """A client of it, that does not wait long between two polls; `path` is its address's."""
         if key is None:
             key = Key(id=self.key.id, secret=self.key.secret)
         asked = {"pace": 0.005, "per_second": 1000.0, **options}
         transport = httpx.ASGITransport(self.app.asgi)
         secret = key.secret if isinstance(key, Key) and dialect != "tencent" else key
-        return AsyncClient(dialect, "http://testserver", secret, transport=transport, **asked)
+        return AsyncClient(
+            dialect, f"http://testserver{path}", secret, transport=transport, **asked
+        )
 
     async def post(self, path: str, secret: str | None = None, **more: Any) -> httpx.Response:
         """POST with a key as a bearer: the first key, or that secret."""

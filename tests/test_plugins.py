@@ -110,6 +110,50 @@ def test_of_two_dialects_of_one_name_the_first_package_s_is_taken(tmp_path: Path
     assert "(of the package b) is left out: there is another dialect morse" in said[1][0]
 
 
+DOORS = """
+import json
+from safelight.config import Settings, SettingsError
+from safelight.server.doors import Doors
+
+def refusal(name):
+    try:
+        Doors.build(Settings(dialects=("tensorslab", name)))
+    except SettingsError as problem:
+        return str(problem)
+
+doors = Doors.build(Settings())
+print(json.dumps({
+    "published": [dialect.name for dialect in doors.published],
+    "named": [dialect.name for dialect in doors.named],
+    "problems": doors.problems,
+    "refused": {dialect.name: refusal(dialect.name) for dialect in doors.named},
+}))
+"""
+TAKEN = {
+    "thief": ("/v1/images", "tensorslab and thief are both at home on /v1/images"),
+    "twin": ("/v1", "tensorslab and twin are both at home on /v1"),
+    "squatter": ("/tencent/x", "squatter is at home on /tencent/x, which is another's by its name"),
+    "probe": ("/healthz", "probe is at home on /healthz, where the server answers itself"),
+}
+
+
+def test_a_dialect_takes_no_path_of_anothers(tmp_path: Path) -> None:
+    """It is under its own name alone then, and says so."""
+    files = {name: DIALECT.format(name=name, prefix=path) for name, (path, _) in TAKEN.items()}
+    files |= {name: DIALECT.format(name=name, prefix=f"/{name}") for name in ("metrics", "morse")}
+    install(tmp_path, "many", files, {"safelight.dialects": {name: name for name in files}})
+
+    said = run(tmp_path, DOORS)
+
+    assert set(said["published"]) == {*OURS["dialects"], "morse"} - {"kie"}
+    assert set(said["named"]) == {*OURS["dialects"], "morse", *TAKEN}
+    assert "no dialect can be called metrics here" in said["problems"]
+    for name, (_, problem) in TAKEN.items():
+        assert any(told.startswith(problem) for told in said["problems"]), name
+        assert problem in said["refused"][name]
+    assert said["refused"]["morse"] is None
+
+
 def test_an_engine_that_is_none_names_itself_and_is_left_out(tmp_path: Path) -> None:
     brought = {
         "raising": ("raise ValueError('no')", "ValueError: no"),

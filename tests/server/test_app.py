@@ -14,12 +14,14 @@ import structlog
 
 from doubles import Player, Sender, Serving, StartApp, until, write_picture
 from safelight.config import ModelRule, Settings, SettingsError
+from safelight.dialects import found
 from safelight.engines import Event, Job, Progress, Traits
 from safelight.models import ModelMap
 from safelight.queue import Lane
 from safelight.server import logs
 from safelight.server.addresses import AddressInUse, check_address, free_port, local_url
-from safelight.server.opening import open_app, open_keys, served_dialects
+from safelight.server.doors import Doors
+from safelight.server.opening import open_app, open_keys
 from safelight.server.running import DataInUse, lock
 from safelight.store import SchemaTooNew, scripts
 from safelight.store.sqlite import connect
@@ -292,6 +294,9 @@ async def test_the_page_says_what_is_spoken(serving: Serving) -> None:
     for dialect in serving.app.dialects:
         assert dialect.docs in answer.text
     assert "http://testserver/v1/images/seedreamv4" in answer.text
+    assert "http://testserver/kie/api/v1/jobs/createTask" in answer.text
+    for name in found():
+        assert f"http://testserver/{name}<" in answer.text
     assert serving.key.secret not in answer.text
 
 
@@ -326,11 +331,11 @@ async def test_the_metrics_have_the_names_that_are_documented(serving: Serving) 
 # ---------------------------------------------------------------------------------- small parts
 
 
-def test_kie_and_its_relative_are_not_both_served_by_default() -> None:
-    names = {dialect.name for dialect in served_dialects(Settings())}
+def test_kie_and_its_relative_are_not_both_at_their_paths_by_default() -> None:
+    names = {dialect.name for dialect in Doors.build(Settings()).published}
 
     assert len(names & {"kie", "aigptimage"}) == 1
-    assert [d.name for d in served_dialects(Settings(dialects=("kie",)))] == ["kie"]
+    assert [d.name for d in Doors.build(Settings(dialects=("kie",))).published] == ["kie"]
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from safelight.links import FILES, Links
 from safelight.secrets import Vault
 from safelight.server.bodies import Bodies
 from safelight.server.bridge import Bridge
+from safelight.server.doors import Doors
 from safelight.server.rates import Rates
 from safelight.store import scripts
 from safelight.task import Command, Fetch, Reply, Status
@@ -551,8 +552,9 @@ class Echo(Dialect):
 @pytest.fixture
 async def echo(serving: Serving) -> AsyncIterator[httpx.AsyncClient]:
     app = serving.app
+    wire = Echo()
     bridge = Bridge(
-        [Echo()],
+        Doors([wire], [wire]),
         app.service,
         app.keyring,
         Links(Vault(b"secret")),

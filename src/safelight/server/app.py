@@ -24,6 +24,7 @@ from safelight.server.bodies import Bodies
 from safelight.server.bridge import Bridge
 from safelight.server.browsers import for_browsers
 from safelight.server.definitions import Definitions
+from safelight.server.doors import Doors
 from safelight.server.files import Files
 from safelight.server.housekeeping import Housekeeping
 from safelight.server.keys import Keyring, NewKey
@@ -39,7 +40,6 @@ from safelight.server.waiting import Waiting
 from safelight.service import Service
 from safelight.store import Store, StoreClosed, StoreUnavailable, scripts
 from safelight.uploads import Uploads
-from safelight.wire import Dialect
 from safelight.worker import Worker
 
 _log = structlog.get_logger("safelight.server")
@@ -59,7 +59,7 @@ class Backend(NamedTuple):
 class Served(NamedTuple):
     """What the settings say is served, and run: dialects, models, engines, templates of tasks."""
 
-    dialects: tuple[Dialect, ...]
+    doors: Doors  # to dialects
     models: ModelMap
     engines: tuple[str, ...]  # those whose tasks are run here
     definitions: Definitions
@@ -78,7 +78,8 @@ class App:
         self.store = store = backend.store
         self.queue = backend.queue
         self.blobs = blobs
-        self.dialects, self._models, self.engines, definitions = served
+        self.doors, self._models, self.engines, definitions = served
+        self.dialects = self.doors.published
         self.lanes = lanes_of(self.engines, self._models, settings.concurrency)
         self.keyring = Keyring(store, vault)
         self.provider_keys = ProviderKeys(store, vault)
@@ -129,7 +130,7 @@ class App:
         settings = self.settings
         bodies = Bodies(settings.room_for_bodies, settings.body_timeout)
         routes = Routes(
-            self.dialects,
+            self.doors,
             self.store,
             self.readiness,
             self.metrics,
@@ -137,7 +138,7 @@ class App:
             Receiver(links, uploads, bodies, most=settings.max_source),
         ).asgi()
         bridge = Bridge(
-            self.dialects,
+            self.doors,
             self.service,
             self.keyring,
             links,

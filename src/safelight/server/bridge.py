@@ -1,6 +1,6 @@
 """HTTP to a dialect and back: one ASGI callable in front of all of them.
 
-Whatever goes wrong under a dialect's prefix (no such route, bad JSON, too large a body, a bug of
+Whatever goes wrong where a dialect's door is (no such route, bad JSON, too large a body, a bug of
 ours) is told in that dialect's own words. What no dialect answers for goes on to the application
 behind.
 
@@ -16,10 +16,9 @@ import random
 import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from itertools import takewhile
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -31,6 +30,7 @@ from safelight.clock import now_millis
 from safelight.errors import BadRequest, Fault, Internal, Malformed, TooLarge, Unavailable
 from safelight.links import Links
 from safelight.server.bodies import Bodies, Room, inflate
+from safelight.server.doors import Doors, Entry
 from safelight.server.keys import Keyring
 from safelight.server.metrics import Metrics
 from safelight.server.rates import Rates
@@ -59,11 +59,11 @@ _T = TypeVar("_T")
 
 
 class Bridge:
-    """Answers for the prefixes of `dialects`; anything else is for `behind`."""
+    """Answers where there are `doors` to dialects; anything else is for `behind`."""
 
     def __init__(
         self,
-        dialects: Sequence[Dialect],
+        doors: Doors,
         service: Service,
         keyring: Keyring,
         links: Links,
@@ -91,26 +91,24 @@ class Bridge:
         self._public_url = public_url
         self._default_url = default_url
         self._clock = clock
-        self._prefixes = sorted(
-            ((prefix, dialect) for dialect in dialects for prefix in dialect.prefixes),
-            key=lambda pair: len(pair[0]),
-            reverse=True,
-        )
+        self._doors = doors
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._behind(scope, receive, send)
             return
-        dialect = self._dialect_of(scope["path"]) or self._nearest(scope["path"])
-        if dialect is None:
+        entry = self._doors.find(scope["path"]) or self._doors.nearest(scope["path"])
+        if entry is None:
             await self._behind(scope, receive, send)
             return
-        head = _read_head(scope)
-        if len(head.query) <= _MOST_QUERY and not dialect.claims(head):
+        head = _read_head(scope, entry.path)
+        # Under its own name all is a dialect's.
+        meant = entry.by_name or len(head.query) > _MOST_QUERY or entry.dialect.claims(head)
+        if not meant:
             await self._behind(scope, receive, send)
             return
         room = self._bodies.room("", head)
-        response = await self._answer(dialect, head, room, receive)
+        response = await self._answer(entry, head, room, receive)
         if not room.size:
             await _send(response, scope["method"], send)
             return
@@ -122,28 +120,11 @@ class Bridge:
         finally:
             room.leave()
 
-    def _dialect_of(self, path: str) -> Dialect | None:
-        for prefix, dialect in self._prefixes:
-            if path == prefix or (prefix != "/" and path.startswith(f"{prefix}/")):
-                return dialect
-        return None
-
-    def _nearest(self, path: str) -> Dialect | None:
-        """The dialect whose paths begin as this one, which is nobody's: its clients ask for it."""
-        asked = path.split("/")[1:]
-        shared = [
-            (_common(prefix.split("/")[1:], asked), dialect) for prefix, dialect in self._prefixes
-        ]
-        most, nearest = max(shared, key=lambda pair: pair[0], default=(0, None))
-        return nearest if most else None
-
-    async def _answer(
-        self, dialect: Dialect, head: Request, room: Room, receive: Receive
-    ) -> Response:
+    async def _answer(self, entry: Entry, head: Request, room: Room, receive: Receive) -> Response:
         """The answer to a request, whatever happens."""
         began = time.perf_counter()
         context = Context(request=head, request_id=new_request_id(), now=self._clock())
-        call = _Call(dialect, context, room)
+        call = _Call(entry, context, room)
         try:
             response = await self._carry_out(call, receive)
         except Exception as problem:
@@ -158,7 +139,7 @@ class Bridge:
                     response, headers=(*response.headers, ("connection", "close"))
                 )
         op = call.match.op if call.match else "unknown"
-        self._metrics.request(dialect.name, op, response.status, time.perf_counter() - began)
+        self._metrics.request(entry.dialect.name, op, response.status, time.perf_counter() - began)
         return response
 
     async def _carry_out(self, call: _Call, receive: Receive) -> Response:
@@ -185,7 +166,7 @@ class Bridge:
             if call.match.waits:
                 return await self._answer_at_end(call, caller.id, receive)
             reply = await self._service.carry_out(caller.id, call.dialect.name, call.command)
-            dressed = self._dress(reply, call.context.request)
+            dressed = self._dress(reply, call)
             return call.dialect.write_reply(call.match.op, dressed, call.context)
         finally:
             if not call.carries:
@@ -203,7 +184,7 @@ class Bridge:
             task = await self._waiting.wait(who, task, receive)
             if carried and task.artifacts:
                 task = await self._load(call, task)
-            dressed = self._dress(task, call.context.request)
+            dressed = self._dress(task, call)
             write = call.dialect.write_reply
             if not carried:
                 return write(op, dressed, call.context)
@@ -277,26 +258,27 @@ class Bridge:
             return act(*arguments)
         return await asyncio.get_running_loop().run_in_executor(self._readers, act, *arguments)
 
-    def _dress(self, reply: Reply, request: Request) -> Reply:
+    def _dress(self, reply: Reply, call: _Call) -> Reply:
         match reply:
             case Task():
                 if reply.artifacts or reply.submit.sources:
-                    return self._links.dress(reply, self._base(request))
+                    return self._links.dress(reply, self._base(call))
                 return reply
             case Page():
-                base = self._base(request)
+                base = self._base(call)
                 tasks = tuple(self._links.dress(task, base) for task in reply.tasks)
                 return msgspec.structs.replace(reply, tasks=tasks)
             case Uploaded():
-                return self._links.dress_upload(reply, self._base(request))
+                return self._links.dress_upload(reply, self._base(call))
             case _:
                 return reply
 
-    def _base(self, request: Request) -> str:
+    def _base(self, call: _Call) -> str:
         """What links begin with: the public address, or what the caller calls this server."""
         if self._public_url is not None:
             return self._public_url
-        return called_url(request) or self._default_url
+        own = f"/{call.dialect.name}" if call.by_name else ""
+        return called_url(call.context.request, own) or self._default_url
 
 
 class _Caller(NamedTuple):
@@ -310,10 +292,11 @@ class _Caller(NamedTuple):
 class _Call:
     """A request on its way: what is known of it so far, for whoever has to answer it."""
 
-    __slots__ = ("carries", "command", "context", "dialect", "match", "room")
+    __slots__ = ("by_name", "carries", "command", "context", "dialect", "match", "room")
 
-    def __init__(self, dialect: Dialect, context: Context, room: Room) -> None:
-        self.dialect = dialect
+    def __init__(self, entry: Entry, context: Context, room: Room) -> None:
+        self.dialect = entry.dialect
+        self.by_name = entry.by_name
         self.context = context
         self.room = room
         self.match: Match | None = None
@@ -333,12 +316,6 @@ class _Call:
     def _replace(self, body: bytes) -> None:
         request = msgspec.structs.replace(self.context.request, body=body)
         self.context = msgspec.structs.replace(self.context, request=request)
-
-
-def _common(first: Sequence[str], second: Sequence[str]) -> int:
-    """How many words two paths begin with alike."""
-    alike = takewhile(lambda pair: pair[0] == pair[1], zip(first, second, strict=False))
-    return sum(1 for _ in alike)
 
 
 def _read_command(dialect: Dialect, match: Match, context: Context) -> Command:
@@ -388,10 +365,13 @@ def _fault_of(problem: Exception, path: str) -> Fault:
             return Internal(f"The server made a mistake ({incident})", incident=incident)
 
 
-def called_url(request: Request) -> str | None:
-    """What the caller calls this server; None where it says no such thing."""
-    # Tencent's Python SDK may send a Host header with the scheme before it.
-    host = (request.header("host") or "").removeprefix("http://")
+def called_url(request: Request, behind: str = "") -> str | None:
+    """What the caller calls this server; None where it says no such thing.
+
+    `behind` is the path of the address that he may have.
+    """
+    # Tencent's Python SDK may send a Host header with the scheme before it, and the path behind it.
+    host = (request.header("host") or "").removeprefix("http://").removesuffix(behind)
     return f"http://{host}" if _HOST.fullmatch(host) else None
 
 
@@ -409,14 +389,14 @@ def with_token(dialect: Dialect, submit: Submit, request: Request) -> Submit:
 # ---------------------------------------------------------------------------------------- ASGI
 
 
-def _read_head(scope: Scope) -> Request:
+def _read_head(scope: Scope, path: str) -> Request:
     # ASGI's header names are lower case.
     headers = [
         (name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]
     ]
     return Request(
         method=scope["method"],
-        path=scope["path"],
+        path=path,
         query=scope["query_string"].decode("latin-1"),
         headers=tuple(headers),
     )

@@ -20,17 +20,15 @@ from safelight.secrets import Vault
 from safelight.server import folder
 from safelight.server.app import App, Backend, Served
 from safelight.server.definitions import Definitions
+from safelight.server.doors import Doors
 from safelight.server.keys import Keyring, NewKey
 from safelight.server.provider_keys import ProviderKeys
 from safelight.server.recovery import MemoryRecovery, PostgresRecovery
 from safelight.store import Store, StoreUnavailable
 from safelight.store.postgres import PostgresStore
 from safelight.store.sqlite import SQLiteStore
-from safelight.wire import Dialect
 
 _log = structlog.get_logger("safelight.server")
-
-_DEFAULT_RATE = "tencent.DescribeImageTaskDetail"  # set, also where tencent is not served
 
 
 async def open_app(settings: Settings, models: ModelMap | None = None) -> App:
@@ -38,8 +36,8 @@ async def open_app(settings: Settings, models: ModelMap | None = None) -> App:
 
     Raises `SettingsError`, `SchemaTooNew`, `StoreUnavailable`, `WrongSecret`.
     """
-    _tell_problems()
-    spoken = served_dialects(settings)
+    doors = open_doors(settings)
+    _tell_problems(doors)
     models = models or ModelMap.build(settings.models, settings.engines)
     run = _engines_to_run(settings, models)
     definitions = Definitions(settings.definitions)
@@ -50,15 +48,15 @@ async def open_app(settings: Settings, models: ModelMap | None = None) -> App:
     blobs = _open_blobs(settings)
     backend = await _open_backend(settings, models)
     try:
-        return App(settings, backend, blobs, vault, Served(spoken, models, run, definitions))
+        return App(settings, backend, blobs, vault, Served(doors, models, run, definitions))
     except BaseException:
         await backend.store.close()
         raise
 
 
-def _tell_problems() -> None:
+def _tell_problems(doors: Doors) -> None:
     """Name what other packages bring and is broken: all else starts, unless a rule needs it."""
-    for problem in (*dialects.problems(), *engines.problems()):
+    for problem in (*dialects.problems(), *doors.problems, *engines.problems()):
         _log.warning("plugin_left_out", problem=problem)
 
 
@@ -91,7 +89,7 @@ async def prepare(settings: Settings) -> NewKey | None:
 
     Raises what `open_app` raises.
     """
-    served_dialects(settings)
+    open_doors(settings)
     async with open_keys(settings) as keys:
         return await keys.callers.create_first()
 
@@ -153,25 +151,10 @@ def _engines_to_run(settings: Settings, models: ModelMap) -> tuple[str, ...]:
     return settings.run_engines or models.engines
 
 
-def served_dialects(settings: Settings) -> tuple[Dialect, ...]:
-    """The dialects that the settings name, or all that are served unless told otherwise.
-
-    Raises `SettingsError` where two of them are at home on the same path.
-    """
-    try:
-        chosen = tuple(dialects.named(name) for name in settings.dialects)
-    except LookupError as problem:
-        raise SettingsError(f"dialects: {problem}") from None
-    if not chosen:
-        chosen = tuple(dialect for dialect in dialects.found().values() if dialect.served)
-    known = {f"{dialect.name}.{route.op}" for dialect in chosen for route in dialect.routes}
-    if unknown := sorted(set(settings.rates) - known - {_DEFAULT_RATE}):
+def open_doors(settings: Settings) -> Doors:
+    """The doors to dialects that the settings say. Raises `SettingsError`."""
+    doors = Doors.build(settings)
+    known = {f"{dialect.name}.{route.op}" for dialect in doors.named for route in dialect.routes}
+    if unknown := sorted(set(settings.rates) - known):
         raise SettingsError(f"rates: there is no operation {', '.join(unknown)}")
-    owners: dict[str, str] = {}
-    for dialect in chosen:
-        for prefix in dialect.prefixes:
-            if prefix in owners:
-                both = f"{owners[prefix]} and {dialect.name}"
-                raise SettingsError(f"dialects: {both} are both at home on {prefix}")
-            owners[prefix] = dialect.name
-    return chosen
+    return doors

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from html import escape
 
 from starlette.responses import HTMLResponse, Response
 
+from safelight.server.doors import Doors
 from safelight.wire import Dialect
 
 _HEAD = """<!doctype html>
@@ -27,9 +27,9 @@ One task, one id, every dialect. This server speaks:</p>
 """
 
 
-def page(dialects: Sequence[Dialect], base: str) -> Response:
+def page(doors: Doors, base: str) -> Response:
     """The page, for a server that is called `base`."""
-    sections = [_section(dialect, base) for dialect in dialects]
+    sections = [_section(dialect, doors.base_of(dialect, base), base) for dialect in doors.named]
     footer = (
         "<p>Also: <a href=/healthz>/healthz</a>, <a href=/readyz>/readyz</a>, "
         "<a href=/metrics>/metrics</a>.</p></html>"
@@ -37,10 +37,12 @@ def page(dialects: Sequence[Dialect], base: str) -> Response:
     return HTMLResponse(_HEAD + "".join(sections) + footer)
 
 
-def _section(dialect: Dialect, base: str) -> str:
-    curl = dialect.curl.replace("{base}", base)
+def _section(dialect: Dialect, address: str, base: str) -> str:
+    curl = dialect.curl.replace("{base}", address)
+    own = f"{base}/{dialect.name}"
     return (
         f"<h2>{escape(dialect.title)}</h2>"
-        f'<p><a href="{escape(dialect.docs)}">published here</a></p>'
+        f'<p><a href="{escape(dialect.docs)}">published here</a>, '
+        f"and always answered under {escape(own)}</p>"
         f"<pre>{escape(curl)}</pre>"
     )

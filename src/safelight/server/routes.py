@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import structlog
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -13,13 +11,13 @@ from starlette.routing import Route
 from safelight.blobs import BlobError
 from safelight.counts import Counts
 from safelight.links import FILES
+from safelight.server.doors import Doors
 from safelight.server.files import Files
 from safelight.server.metrics import Metrics
 from safelight.server.page import page
 from safelight.server.readiness import Readiness
 from safelight.server.receiver import Receiver
 from safelight.store import Store, StoreUnavailable, scripts
-from safelight.wire import Dialect
 
 _log = structlog.get_logger("safelight.server")
 
@@ -31,14 +29,14 @@ class Routes:
 
     def __init__(
         self,
-        dialects: Sequence[Dialect],
+        doors: Doors,
         store: Store,
         readiness: Readiness,
         metrics: Metrics,
         files: Files,
         receiver: Receiver,
     ) -> None:
-        self._dialects = dialects
+        self._doors = doors
         self._store = store
         self._readiness = readiness
         self._tallies = metrics
@@ -65,7 +63,7 @@ class Routes:
         )
 
     async def _page(self, request: Request) -> Response:
-        return page(self._dialects, str(request.base_url).rstrip("/"))
+        return page(self._doors, str(request.base_url).rstrip("/"))
 
     async def _healthz(self, request: Request) -> Response:
         return PlainTextResponse("ok\n")

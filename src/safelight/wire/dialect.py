@@ -81,7 +81,7 @@ class Dialect:
     key_variables: tuple[str, ...] = ()  # environment: the secret last, Tencent's id before it
     prefixes: tuple[str, ...] = ()  # the paths it answers for; "/" means the root alone
     routes: tuple[Route, ...] = ()
-    served: bool = True  # whether a server speaks it unless told otherwise
+    served: bool = True  # whether it is at its published paths unless the settings say otherwise
     # The headers whose value makes a repeated submission the same task; the client sends the first.
     idempotency_headers: tuple[str, ...] = ("idempotency-key",)
     polls_per_second: float = 1.0  # what its service allows, or what its clients do
