@@ -16,32 +16,13 @@ from rich.console import Console
 
 from safelight import dialects
 from safelight.cli.program import app
-from safelight.dialects import tensorslab
-from safelight.dialects.aigptimage import dialect as aigptimage
-from safelight.dialects.aitoearn import dialect as aitoearn
-from safelight.dialects.tencent import scenarios as tencent_scenarios
-from safelight.dialects.tencent import tasks as tencent_tasks
 from safelight.task import STEPS, Status
-from safelight.wire import Dialect, States
+from safelight.wire import Dialect
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 _PART = re.compile(r"(<!-- made: ([a-z]+)[^\n]*-->\n)(.*?)(<!-- end -->)", re.DOTALL)
 _WIDTH = 88
-
-# Every table of states, by the dialect that has it and what it is for.
-STATES: dict[tuple[str, str], States] = {
-    ("tensorslab", "images"): tensorslab.IMAGE_STATES,
-    ("tensorslab", "video"): tensorslab.VIDEO_STATES,
-    ("aigptimage", "jobs"): aigptimage.AIGPTIMAGE.states,
-    ("kie", "jobs"): aigptimage.KIE.states,
-    ("aitoearn", "images"): aitoearn.IMAGE_STATES,
-    ("aitoearn", "video"): aitoearn.VIDEO_STATES,
-    ("tencent", "DescribeImageTaskDetail"): tencent_tasks.DETAIL_STATES,
-    ("tencent", "DescribeAigc...Task"): tencent_tasks.AIGC_STATES,
-    ("tencent", "DescribeImageTasks"): tencent_tasks.LIST_STATES,
-    ("tencent", "DescribeAigcTask..."): tencent_scenarios.STATES,
-}
 
 
 def commands() -> Iterator[tuple[str, ...]]:
@@ -91,9 +72,10 @@ def write_states() -> str:
         f"| dialect | asked by | {' | '.join(f'`{status}`' for status in Status)} |",
         f"|---|---|{'---|' * len(Status)}",
     ]
-    for (name, what), states in STATES.items():
-        words = " | ".join(_word(states.write(status)) for status in Status)
-        lines.append(f"| `{name}` | {what} | {words} |")
+    for dialect in dialects.own().values():
+        for what, states in dialect.states.items():
+            words = " | ".join(_word(states.write(status)) for status in Status)
+            lines.append(f"| `{dialect.name}` | {what} | {words} |")
     return "\n".join(lines) + "\n"
 
 

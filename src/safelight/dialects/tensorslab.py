@@ -210,6 +210,7 @@ class TensorsLab(Dialect):
     # The page sends the key bare, every public client as a bearer [doc] [client].
     key_variables = ("TENSORSLAB_API_KEY",)
     prefixes = ("/v1",)
+    states: Mapping[str, States] = {"images": IMAGE_STATES, "video": VIDEO_STATES}
     # No rate is published; its clients ask every 1 to 15 s [client].
     polls_per_second = 2.0
     uploads = True

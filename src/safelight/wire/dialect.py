@@ -9,6 +9,7 @@ from urllib.parse import quote, unquote
 
 from safelight.errors import Fault, Unauthenticated, UnknownOperation, Unsupported
 from safelight.task import Command, Kind, Models, Record, Reply, Submit, Templates
+from safelight.wire.fields import States
 from safelight.wire.messages import Request, Response, read_bearer
 
 
@@ -90,6 +91,7 @@ class Dialect:
     keeps_files: bool = False  # whether they may be uploaded before it, to be named by their links
     files_url: str = ""  # where that is, for the real service, if it is elsewhere
     kinds: frozenset[Kind] = frozenset(Kind)
+    states: Mapping[str, States] = {}  # its words for our statuses, by what is asked by
 
     def __init__(self) -> None:
         self._exact = {(r.method, r.path): r for r in self.routes if "{" not in r.path}

@@ -298,6 +298,7 @@ class Jobs(Dialect):
         self.polls_per_second = relative.polls_per_second
         self.repeats_safely = relative.repeats_safely
         self.files_url = relative.files_url
+        self.states = {"jobs": relative.states}
 
     # ---------------------------------------------------------------------------------- request
 

@@ -289,6 +289,7 @@ class AiToEarn(Dialect):
     )
     key_variables = ("AITOEARN_API_KEY",)
     prefixes = ("/api/ai", assets.PREFIX)
+    states: Mapping[str, States] = {"images": IMAGE_STATES, "video": VIDEO_STATES}
     uploads = True
     polls_per_second = 2.0  # no rate is published; its own pages ask every 5 s for each task
     routes = (

@@ -58,6 +58,7 @@ from safelight.wire import (
     Request,
     Response,
     Route,
+    States,
     json_request,
     json_response,
     read_json,
@@ -74,6 +75,12 @@ class Tencent(Dialect):
     curl = 'safelight submit "snowy mountains" --dialect tencent --url {base} --key ID:SECRET'
     key_variables = ("TENCENTCLOUD_SECRET_ID", "TENCENTCLOUD_SECRET_KEY")
     prefixes = ("/",)
+    states: Mapping[str, States] = {
+        "DescribeImageTaskDetail": tasks.DETAIL_STATES,
+        "DescribeAigc...Task": tasks.AIGC_STATES,
+        "DescribeImageTasks": tasks.LIST_STATES,
+        "DescribeAigcTask...": scenarios.STATES,
+    }
     # The page allows 20 queries a second [doc], for all that an account runs.
     polls_per_second = 10.0
     routes = tuple(Route(action, "POST", "/") for action in parameters.ACTIONS)
