@@ -22,7 +22,7 @@ NAME = safelight.__name__
 
 # From the bottom to the top: what stands in a line imports from the lines above it here only.
 LAYERS = (
-    {"clock", "counts", "errors", "task", "media_types", "networks", "plugins"},
+    {"clock", "counts", "errors", "media_types", "networks", "pauses", "plugins", "task"},
     {"sizes", "wire", "postgres"},
     {"dialects"},
     {"blobs", "config", "media", "names", "secrets", "store"},
@@ -47,15 +47,16 @@ ALLOWED = {
     "wire": {"task", "errors"},
     "plugins": set(),
     "dialects": {"wire", "task", "errors", "sizes", "plugins"},
-    "engines": {"task", "errors", "sizes", "media_types", "plugins"},
+    "engines": {"task", "errors", "sizes", "media_types", "pauses", "plugins"},
     "store": {"task", "errors", "postgres"},
     "queue": {"postgres", "store"},
     "turns": {"store"},
     "counts": set(),
     "lists": {"counts", "store", "task"},
-    "postgres": set(),
+    "pauses": set(),
+    "postgres": {"pauses"},
     "names": set(),
-    "client": {"dialects", "wire", "task", "errors", "media_types"},
+    "client": {"dialects", "wire", "task", "errors", "media_types", "pauses"},
 }
 # Only these see the wire formats: everything else speaks our words.
 SPEAKERS = {"client", "cli", "contracts", "server"}

@@ -45,6 +45,7 @@ from safelight.engines import (
 )
 from safelight.fetching import Fetcher
 from safelight.links import Links, Target
+from safelight.pauses import Pauses
 from safelight.secrets import Vault
 from safelight.service import folder_of
 from safelight.store import StoreUnavailable, scripts
@@ -160,6 +161,15 @@ class Held:
 @pytest.fixture
 async def held() -> Held:
     return Held()
+
+
+def be_patient(
+    monkeypatch: pytest.MonkeyPatch, first: float, longest: float, broken: float
+) -> None:
+    """Have writes tried again after such pauses, and what is broken for so many seconds."""
+    pauses = partial(Pauses, first=first, longest=longest, growth=5.0)
+    monkeypatch.setattr("safelight.worker.patience._PAUSES", pauses)
+    monkeypatch.setattr("safelight.worker.patience._BROKEN_SECONDS", broken)
 
 
 @contextmanager
@@ -579,7 +589,7 @@ async def test_what_is_being_given_back_is_not_disturbed(sending: Parts) -> None
 async def test_an_end_that_is_being_written_is_not_disturbed(
     hasty: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("safelight.worker.patience._PAUSES", (0.05,) * 50)
+    be_patient(monkeypatch, 0.05, 0.05, broken=2.5)
     worker, failing = hasty.worker("w1"), asyncio.Event()
 
     async def play(job: Job) -> AsyncIterator[Event]:
@@ -604,7 +614,7 @@ async def test_an_end_that_is_being_written_is_not_disturbed(
 async def test_what_cannot_be_given_back_is_left_to_others(
     hasty: Parts, held: Held, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("safelight.worker.patience._PAUSES", (0.01, 0.01))
+    be_patient(monkeypatch, 0.01, 0.01, broken=0.02)
     worker = hasty.worker("w1", patience=0.2)
     run = await start(hasty, held, worker)
     with held_by_another(hasty):
@@ -954,7 +964,7 @@ async def test_memory_that_cannot_be_read_just_now_is_waited_for(
             raise StoreUnavailable("away")
         return await read(self, script)
 
-    monkeypatch.setattr("safelight.worker.patience._PAUSES", (0.01, 0.01, 10.0))
+    be_patient(monkeypatch, 0.01, 0.01, broken=10.0)
     monkeypatch.setattr(SQLiteStore, "read", away)
 
     await sending.worker().run(ID, "sender")
@@ -1018,7 +1028,7 @@ async def test_a_turn_that_the_database_cannot_give_is_waited_for(
         await errand_of(job).take_turn("kie", 100, False)
         yield write_picture(job)
 
-    monkeypatch.setattr("safelight.worker.patience._PAUSES", (0.01, 0.01, 10.0))
+    be_patient(monkeypatch, 0.01, 0.01, broken=10.0)
     monkeypatch.setattr(SQLiteStore, "write", away)
 
     assert (await sending.run(play)).status is Status.SUCCEEDED
@@ -1203,7 +1213,7 @@ async def test_a_note_after_those_that_were_dropped_is_written(
 async def test_what_must_be_written_waits_for_a_database_that_is_held(
     hasty: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("safelight.worker.patience._PAUSES", (0.01, 0.2))
+    be_patient(monkeypatch, 0.01, 0.2, broken=0.21)
 
     async def play(job: Job) -> AsyncIterator[Event]:
         yield write_picture(job)
@@ -1277,7 +1287,7 @@ async def test_a_write_that_the_database_refuses_is_tried_again(
             raise OSError("disk full")
         return await write(self, script)
 
-    monkeypatch.setattr("safelight.worker.patience._PAUSES", (0.01, 0.01, 10.0))
+    be_patient(monkeypatch, 0.01, 0.01, broken=10.0)
     monkeypatch.setattr(SQLiteStore, "write", full)
 
     ended = await parts.run()
@@ -1290,7 +1300,7 @@ async def test_a_database_that_refuses_for_good_does_not_raise(
     parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await parts.add()
-    monkeypatch.setattr("safelight.worker.patience._PAUSES", (0.01,))
+    be_patient(monkeypatch, 0.01, 0.01, broken=0.01)
 
     async def full(self: SQLiteStore, script: Script[Any]) -> Any:
         raise OSError("disk full")

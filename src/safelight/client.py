@@ -10,7 +10,6 @@ import asyncio
 import base64
 import math
 import os
-import random
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -44,6 +43,7 @@ from safelight.errors import (
     Upstream,
 )
 from safelight.media_types import media_type_of, suffix_of
+from safelight.pauses import Pauses
 from safelight.task import (
     Balance,
     Cancel,
@@ -72,9 +72,8 @@ from safelight.wire import Dialect, Key, Request, Response
 _T = TypeVar("_T")
 OnProgress = Callable[[Task], object]
 
-# Waiting: the pauses between two polls grow by a quarter, up to the longest one, each give or
-# take a fifth, so that many waits do not fall into step.
-_GROWTH, _LONGEST_PAUSE, _JITTER = 1.25, 10.0, 0.2
+# Waiting: the pauses between two polls grow by a quarter, up to the longest one.
+_GROWTH, _LONGEST_PAUSE = 1.25, 10.0
 # After a fault pauses double, up to this.
 _LONGEST_BACKOFF = 30.0
 # Every wait asks once, however little time it has, and gives that question so many seconds.
@@ -440,18 +439,18 @@ class AsyncClient:
 
     async def _states(self, asked: Fetch, heard: Task | Fault) -> AsyncIterator[Task]:
         """Every state of the task that a poll sees and that differs from the one before."""
-        pause, backoff = self._pace, self._pace
+        pauses = Pauses(self._pace, _LONGEST_PAUSE, _GROWTH)
+        backoff = Pauses(self._pace, _LONGEST_BACKOFF)
         last: Task | None = None
         while True:
             if isinstance(heard, Fault):
-                await asyncio.sleep(_after(heard, backoff))
-                backoff = min(_LONGEST_BACKOFF, backoff * 2)
+                await asyncio.sleep(backoff.next(_asked_for(heard)))
             else:
                 if heard != last:
                     yield heard
-                last, backoff = heard, self._pace
-                await asyncio.sleep(_jittered(pause))
-                pause = max(self._pace, min(_LONGEST_PAUSE, pause * _GROWTH))
+                last = heard
+                backoff.reset()
+                await asyncio.sleep(pauses.next())
             await self._turns.take()
             heard = await self._ask(asked)
 
@@ -481,13 +480,14 @@ class AsyncClient:
             raise Unreachable(sentence) from None
 
     async def _download_patiently(self, url: str, stem: Path) -> Path:
+        pauses = Pauses(self._pace, _LONGEST_BACKOFF)
         for tried in range(_DOWNLOAD_TRIES):
             try:
                 return await self._download_once(url, stem)
             except _PASSING as fault:
                 if tried == _DOWNLOAD_TRIES - 1:
                     raise
-                pause = _after(fault, self._pace * 2**tried)
+                pause = pauses.next(_asked_for(fault))
             await asyncio.sleep(pause)
         raise AssertionError  # pragma: no cover
 
@@ -654,14 +654,9 @@ def _lost(command: Command, fault: Fault) -> Fault:
     return fault
 
 
-def _after(fault: Fault, backoff: float) -> float:
-    """How long to pause after a passing fault, in seconds: as it asks, but never shorter."""
-    asked = getattr(fault, "retry_after", None)
-    return max(_jittered(backoff), asked or 0.0)
-
-
-def _jittered(seconds: float) -> float:
-    return seconds * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - not a secret
+def _asked_for(fault: Fault) -> float:
+    """The seconds that a passing fault asks to wait at least."""
+    return getattr(fault, "retry_after", None) or 0.0
 
 
 def _now() -> int:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 import structlog
+
+from safelight.pauses import Pauses
 
 _log = structlog.get_logger("safelight.postgres")
 
@@ -27,7 +28,8 @@ _QUERY_SECONDS = 30.0
 # How often the listening connection is asked whether it is alive: a cable that was pulled tells
 # nobody.
 _LOOK_SECONDS = 5.0
-_PAUSE_SECONDS = (0.05, 2.0)  # between two attempts to connect: the shortest, the longest
+_PAUSES = (0.05, 2.0)  # seconds between two attempts to connect: the first, the longest
+_SPREAD = (0.5, 1.5)  # of them: all processes lose a database at the same moment
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
@@ -73,7 +75,8 @@ class Database:
         Raises `DatabaseGone`, `ValueError` where `url` is no address.
         """
         async with _waiting(patience):
-            for pause in _pauses():
+            pauses = _pauses()
+            while True:
                 try:
                     pool = await asyncpg.create_pool(
                         url,
@@ -89,8 +92,7 @@ class Database:
                     raise
                 except GONE as problem:
                     _log.warning("database_does_not_answer", problem=_sentence(problem))
-                    await asyncio.sleep(pause)
-        raise AssertionError
+                    await asyncio.sleep(pauses.next())
 
     async def close(self) -> None:
         """Close all connections; queries that run are given up after a moment."""
@@ -119,6 +121,7 @@ class Database:
 
         Raises `DatabaseGone`.
         """
+        pauses = _pauses()
         for last in (False, False, True):
             try:
                 async with self.acquire() as connection:
@@ -126,7 +129,7 @@ class Database:
             except DatabaseGone:
                 if last:
                     raise
-                await asyncio.sleep(random.uniform(0.02, 0.2))  # noqa: S311 - a pause
+                await asyncio.sleep(pauses.next())
         raise AssertionError
 
     # ------------------------------------------------------------------------- listening
@@ -163,8 +166,9 @@ class Database:
             except Exception:
                 _log.exception("listening_broke")
             if self._listener is not None:  # it had begun: this is another failure
-                self._listener, pauses = None, _pauses()
-            await asyncio.sleep(next(pauses))
+                self._listener = None
+                pauses.reset()
+            await asyncio.sleep(pauses.next())
 
     async def _listen_once(self) -> None:
         connection: Connection = await asyncpg.connect(
@@ -242,9 +246,5 @@ async def _waiting(seconds: float) -> AsyncIterator[None]:
         raise DatabaseGone(f"the database did not answer within {seconds:g} seconds") from None
 
 
-def _pauses() -> Iterator[float]:
-    """Growing pauses in seconds, with some chance in them, without end."""
-    pause, longest = _PAUSE_SECONDS
-    while True:
-        yield pause * random.uniform(0.5, 1.5)  # noqa: S311 - a pause
-        pause = min(longest, pause * 2)
+def _pauses() -> Pauses:
+    return Pauses(*_PAUSES, spread=_SPREAD)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-import random
 import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
@@ -41,6 +40,7 @@ from safelight.engines import (
 from safelight.engines.kit.paid import see_through
 from safelight.errors import InvalidValue, MissingParameter, Unsupported
 from safelight.media_types import media_type_of, suffix_of
+from safelight.pauses import Pauses
 from safelight.sizes import pixels
 from safelight.task import FailureCode, Kind, ModelCard, Role, Submit
 
@@ -56,7 +56,7 @@ _CARD = ModelCard(
 _URL = "https://api.openai.com/v1"
 _SIZES = ("1024x1024", "1536x1024", "1024x1536")  # of the gpt-image models
 _QUALITIES = ("auto", "high", "medium", "low")
-_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
+_PAUSES = 1.0, 60.0  # seconds, before it is asked again: the first, and the longest
 _CONNECT_SECONDS = 30.0
 _FETCH_TRIES, _FETCH_SECONDS = 5, 300.0  # for each picture, and for all of an answer
 _MOST_PICTURES = 32  # of one answer
@@ -167,7 +167,7 @@ class OpenAI(Engine):
             raise _unknown(job, options, "the worker ended before it had the answer")
         order = _Order(self._client(options, await job.secret(options.key)), job, options)
         async with self._place(options):
-            began, pause, files = time.time(), _PAUSE, None
+            began, pauses, files = time.time(), Pauses(*_PAUSES), None
             while files is None:
                 await job.take_turn(f"openai {options.url}", options.per_second, True)
                 yield Started()
@@ -176,13 +176,12 @@ class OpenAI(Engine):
                 try:
                     files = answer.value
                 except Exception as problem:
-                    wait = _weigh(problem, order, time.time() - began, pause)
+                    wait = _weigh(problem, order, time.time() - began, pauses)
                     yield Remember(memory={})  # it was certainly not accepted
                     if answer.cancelled:
                         raise asyncio.CancelledError from None
                     yield Log(text=f"{_said(problem, order)}; again in {wait:.0f} s")
                     await asyncio.sleep(wait)
-                    pause = min(_LONGEST_PAUSE, pause * 2)
         for file in files:
             yield file
 
@@ -382,10 +381,10 @@ def _decode(text: str, path: Path) -> None:
 async def _fetch(order: _Order, url: str, path: Path) -> None:
     """Fetch a picture, if need be several times: it is made. Raises `Failed`."""
     home = (order.options.url, *order.options.result_origins)
-    why = ""
+    why, pauses = "", Pauses(*_PAUSES)
     for tries in range(_FETCH_TRIES):
         if tries:
-            await asyncio.sleep(2.0 ** (tries - 1))
+            await asyncio.sleep(pauses.next())
         try:
             # Without the key: the address may lead to somebody else's storage.
             return await order.job.fetch(url, path, home)
@@ -422,7 +421,7 @@ def _no_picture() -> Failed:
 # --------------------------------------------------------------------------------------- mistakes
 
 
-def _weigh(problem: Exception, order: _Order, waited: float, pause: float) -> float:
+def _weigh(problem: Exception, order: _Order, waited: float, pauses: Pauses) -> float:
     """How long to wait before asking again; raises `Failed` where there is no asking again."""
     import openai
 
@@ -438,7 +437,7 @@ def _weigh(problem: Exception, order: _Order, waited: float, pause: float) -> fl
         raise _unknown(order.job, order.options, "its answer is not to be read") from None
     else:
         raise problem
-    wait = (_retry_after(problem) or pause) * random.uniform(1.0, 1.2)  # noqa: S311 - a pause
+    wait = _retry_after(problem) or pauses.next()
     if waited + wait > order.options.deadline:
         sentence = f"It was not taken for {waited:.0f} s: {_said(problem, order)}"
         raise Failed(FailureCode.TIMEOUT, sentence) from None

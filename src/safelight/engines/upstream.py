@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
-import random
 import time
 from collections.abc import AsyncGenerator, Coroutine, Mapping
 from contextlib import aclosing
@@ -50,6 +48,7 @@ from safelight.errors import (
     Unreachable,
 )
 from safelight.media_types import media_type_of
+from safelight.pauses import Pauses
 from safelight.task import (
     Artifact,
     Failure,
@@ -83,7 +82,7 @@ _CARDS: tuple[ModelCard, ...] = (
     ),
 )
 
-_PAUSE, _LONGEST_PAUSE = 1.0, 30.0  # seconds, after a fault; doubled up to the longest
+_PAUSES = 1.0, 30.0  # seconds, after a fault: the first, and the longest
 _LONGEST_HOLD = 600.0  # that a service is left alone, whatever it asks for
 _LAST_SECONDS = 30.0  # that an answer to the last question is waited for
 _CANCEL_SECONDS = 5.0
@@ -288,6 +287,7 @@ class _Run:
         self._client: AsyncClient | None = None
         self._lost = False  # whether an answer to a submission was lost, here or in an earlier run
         self._trouble, self._complaint = 0, ""  # faults in a row, and the last one
+        self._pauses = Pauses(*_PAUSES)  # after each of these
         self._unknown_since: float | None = None
 
     async def events(self) -> AsyncGenerator[Event]:
@@ -321,7 +321,7 @@ class _Run:
         async with self._provider.places:
             asked = msgspec.structs.replace(self._asked, sources=await self._sources())
             asked = await self._send_files(asked)
-            began, pause, cancelled = time.time(), _PAUSE, False
+            began, pauses, cancelled = time.time(), Pauses(*_PAUSES), False
             while self._id is None:
                 await self._provider.turn(
                     self._job, urgent=True
@@ -334,14 +334,13 @@ class _Run:
                 try:
                     self._id, self._submitted = answer.value.id, time.time()
                 except Fault as fault:
-                    wait = self._weigh(fault, time.time() - began, pause)
+                    wait = self._weigh(fault, time.time() - began, pauses)
                     if not self._lost:
                         yield Remember(memory={})  # it was certainly not accepted
                     if cancelled:
                         raise asyncio.CancelledError from None
                     yield Log(text=f"{self._provider.url}: {fault.message}; again in {wait:.0f} s")
                     await asyncio.sleep(wait)
-                    pause = min(_LONGEST_PAUSE, pause * 2)
         yield Remember(memory={"id": self._id, "at": self._submitted})
         if cancelled:
             raise asyncio.CancelledError
@@ -353,15 +352,14 @@ class _Run:
         Before anything is asked: what is lost here was nothing, and is sent again.
         """
         assert self._client is not None
-        began, pause = time.time(), _PAUSE
+        began, pauses = time.time(), Pauses(*_PAUSES)
         while True:
             try:
                 return await self._client.upload_sources(asked)
             except Fault as fault:
-                await asyncio.sleep(self._weigh(fault, time.time() - began, pause))
-                pause = min(_LONGEST_PAUSE, pause * 2)
+                await asyncio.sleep(self._weigh(fault, time.time() - began, pauses))
 
-    def _weigh(self, fault: Fault, waited: float, pause: float) -> float:
+    def _weigh(self, fault: Fault, waited: float, pauses: Pauses) -> float:
         """How long to wait before asking again; raises `Failed` where there is no asking again."""
         self._lost = self._lost or isinstance(fault, SubmissionUnknown)
         late = waited > self._provider.options.deadline
@@ -370,8 +368,7 @@ class _Run:
             if self._lost:
                 raise self._unknown(fault.message)
             raise self._failed(fault, FailureCode.TIMEOUT if late else None)
-        asked = self._provider.service.hold(fault)
-        return max(asked, pause) * random.uniform(1.0, 1.2)  # noqa: S311 - a pause
+        return pauses.next(self._provider.service.hold(fault))
 
     async def _sources(self) -> tuple[Source, ...]:
         """The sources, as the provider's wire takes them."""
@@ -423,7 +420,7 @@ class _Run:
         asked, started, before = 0, False, 0.0
         while True:
             age = time.time() - self._submitted
-            pause = _after(self._trouble) if self._trouble else pace.next(age, asked)
+            pause = self._pauses.next() if self._trouble else pace.next(age, asked)
             left = self._provider.options.deadline - age
             await asyncio.sleep(max(0.0, min(pause, left)))
             if left <= pause:
@@ -472,6 +469,7 @@ class _Run:
             self._provider.service.hold(fault)
         else:
             self._trouble, self._unknown_since = 0, None
+            self._pauses.reset()
             return seen
         return None
 
@@ -506,11 +504,11 @@ class _Run:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LAST_SECONDS / 3):
                 await self._provider.turn(self._job)
-        for trouble in itertools.count(1):
+        pauses = Pauses(*_PAUSES)
+        while True:
             with contextlib.suppress(Fault):
                 return await self._fetch()
-            await asyncio.sleep(_after(trouble))
-        raise AssertionError
+            await asyncio.sleep(pauses.next())
 
     def _end(self, seen: Task) -> Task:
         if seen.status is Status.SUCCEEDED:
@@ -549,7 +547,8 @@ class _Run:
             raise self._unfetched(self._complaint or "it took too long") from None
 
     async def _fetch_patiently(self, task: Task) -> list[File]:
-        for trouble in itertools.count(1):
+        pauses = Pauses(*_PAUSES)
+        while True:
             try:
                 return await self._copy_all(task)
             except Unfetched as problem:
@@ -558,12 +557,11 @@ class _Run:
                 self._complaint = str(problem)
             except (Fault, OSError) as problem:  # also a disk that is full passes
                 self._complaint = str(problem)
-            await asyncio.sleep(_after(trouble))
+            await asyncio.sleep(pauses.next())
             with contextlib.suppress(Fault):
                 await self._provider.turn(self._job)
                 fresh = await self._fetch()
                 task = fresh if fresh.status is Status.SUCCEEDED else task
-        raise AssertionError
 
     async def _copy_all(self, task: Task) -> list[File]:
         linked = _linked(task)
@@ -604,12 +602,6 @@ def _file(path: Path, artifact: Artifact) -> File:
         height=artifact.height,
         duration=artifact.duration,
     )
-
-
-def _after(trouble: int) -> float:
-    """Seconds to wait after so many faults in a row."""
-    pause = min(_LONGEST_PAUSE, _PAUSE * 2.0 ** min(trouble - 1, 10))
-    return pause * random.uniform(0.8, 1.2)  # noqa: S311 - a pause
 
 
 def _dialect(options: Options) -> Dialect:

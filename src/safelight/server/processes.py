@@ -16,12 +16,13 @@ from typing import Any
 
 import structlog
 
+from safelight.pauses import Pauses
 from safelight.server.running import Broken
 
 _log = structlog.get_logger("safelight.server")
 
 _START_SECONDS = 60.0
-_PAUSES = (0.2, 1.0, 5.0)  # before a process is started again: by how often in a row it died
+_FIRST_PAUSE, _LONGEST_PAUSE, _GROWTH = 0.2, 5.0, 5.0  # before one that died is started again
 _STEADY_SECONDS = 60.0  # after which a process counts as having started well
 _KILL_SECONDS = 30.0  # beyond the grace, before one that does not stop is killed
 
@@ -61,7 +62,7 @@ async def _keep(
     command: Sequence[str], ready: asyncio.Event, stopped: asyncio.Event, seconds: float
 ) -> None:
     """Keep one process running until it is to stop. Raises `Broken` where it never started."""
-    deaths = 0
+    pauses = Pauses(_FIRST_PAUSE, _LONGEST_PAUSE, _GROWTH)
     while not stopped.is_set():
         began = asyncio.get_running_loop().time()
         process = await asyncio.create_subprocess_exec(
@@ -79,10 +80,9 @@ async def _keep(
         if not ready.is_set():
             raise Broken(f"a process of the server did not start (it exited with {code})")
         if asyncio.get_running_loop().time() - began > _STEADY_SECONDS:
-            deaths = 0
-        pause = _PAUSES[min(deaths, len(_PAUSES) - 1)]
-        deaths += 1
-        _log.error("process_died", code=code, again_in_seconds=pause)
+            pauses.reset()
+        pause = pauses.next()
+        _log.error("process_died", code=code, again_in_seconds=round(pause, 1))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(pause):
                 await stopped.wait()

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from starlette.types import Receive
 
 from safelight.errors import RateLimited, StillRunning, Unavailable
+from safelight.pauses import Pauses
 from safelight.service import Service
 from safelight.store import StoreUnavailable
 from safelight.task import Fetch, Task
@@ -70,7 +71,8 @@ class Waiting:
         the server stops; and `NotFound` where it was deleted meanwhile.
         """
         loop = asyncio.get_running_loop()
-        until, pause = loop.time() + self._seconds, _FIRST_PAUSE
+        until = loop.time() + self._seconds
+        pauses = Pauses(_FIRST_PAUSE, _LONGEST_PAUSE, _GROWTH)
         gone = asyncio.ensure_future(_gone(receive))
         ended = asyncio.ensure_future(self._ended.wait())
         try:
@@ -83,10 +85,9 @@ class Waiting:
                     raise StillRunning(sentence, task_id=task.id)
                 await asyncio.wait(
                     (gone, ended),
-                    timeout=min(pause, left),
+                    timeout=min(pauses.next(), left),
                     return_when=asyncio.FIRST_COMPLETED,
                 )
-                pause = min(_LONGEST_PAUSE, pause * _GROWTH)
                 with suppress(StoreUnavailable):  # it passes, or the time to wait does
                     task = await self._service.fetch(who, Fetch(id=task.id))
             return task

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
-import random
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TypeVar
 
 import structlog
 
 from safelight.blobs import BlobError
+from safelight.pauses import Pauses
 from safelight.store import Store, StoreClosed, StoreUnavailable
 from safelight.store.scripts import AnyScript
 
@@ -21,8 +21,10 @@ _T = TypeVar("_T")
 # How long an engine is held up for a note, and how long nothing is noted after one that was not
 # written by then: no engine waits for a database that is away because of what nobody needs.
 _NOTE_SECONDS, _QUIET_SECONDS = 3.0, 10.0
-# How long to wait before a write is tried again that the database refused.
-_PAUSES = (0.2, 1.0, 5.0, 15.0)
+# The pauses before a write is tried again that the database refused.
+_PAUSES = partial(Pauses, first=0.2, longest=15.0, growth=5.0)
+# What is away comes back; what is broken is not mended by waiting longer than this.
+_BROKEN_SECONDS = 20.0
 
 
 class Patience:
@@ -41,21 +43,19 @@ class Patience:
         self, act: Callable[[], Awaitable[_T]], problems: tuple[type[Exception], ...]
     ) -> _T:
         """Do something again and again while it raises one of `problems`; raises the last."""
-        began = time.monotonic()
-        for pause in itertools.chain(_PAUSES, itertools.repeat(_PAUSES[-1])):
+        began, pauses = time.monotonic(), _PAUSES()
+        while True:
             try:
                 return await act()
             except StoreClosed:
                 raise
             except problems as problem:
-                # What is away comes back; what is broken is not mended by waiting long.
                 away = isinstance(problem, (StoreUnavailable, BlobError))
-                limit = self._seconds if away else sum(_PAUSES)
+                limit, pause = self._seconds if away else _BROKEN_SECONDS, pauses.next()
                 if time.monotonic() - began + pause > limit:
                     raise
                 _log.warning("will_try_again", seconds=pause, exc_info=problem)
-                await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311 - a pause
-        raise AssertionError
+                await asyncio.sleep(pause)
 
     async def note(self, script: AnyScript[_T]) -> _T | None:
         """Write what need not be written; None where it was not, or not soon."""
