@@ -12,6 +12,7 @@ import apsw
 import pytest
 
 from doubles import NOW, Player, models_of, picture, task, upload
+from safelight.blob_names import task_folder
 from safelight.blobs import Blobs
 from safelight.config import ModelRule
 from safelight.engines import Traits
@@ -21,7 +22,7 @@ from safelight.inspection import Inspector
 from safelight.links import Links, Target
 from safelight.queue.memory import MemoryQueue
 from safelight.secrets import Vault
-from safelight.service import Service, folder_of
+from safelight.service import Service
 from safelight.store import StoreClosed, scripts
 from safelight.store.sqlite import SQLiteStore, connect
 from safelight.task import (
@@ -179,7 +180,7 @@ async def test_an_upload_is_kept_under_the_tasks_name(parts: Parts) -> None:
 
     task = await parts.submit(sources=(link, upload(data, Role.MASK)))
 
-    name = f"{folder_of(task.id)}source-1"
+    name = f"{task_folder(task.id)}source-1"
     assert parts.files() == [name]
     assert (parts.folder / name).read_bytes() == data
     assert task.submit.sources == (
@@ -261,7 +262,7 @@ async def test_the_same_token_and_request_is_the_same_task(parts: Parts) -> None
     again = await parts.submit(prompt="a", idempotency_key="t", sources=sources)
 
     assert again.id == first.id
-    assert parts.files() == [f"{folder_of(first.id)}source-0"]
+    assert parts.files() == [f"{task_folder(first.id)}source-0"]
     assert (await parts.service.list("alice", List())).total == 1
 
 
@@ -289,7 +290,7 @@ async def test_the_same_token_with_another_request_is_a_conflict(
     with pytest.raises(Conflict):
         await parts.submit(**{**asked, **other})
 
-    assert parts.files() == [f"{folder_of(first.id)}source-0"]
+    assert parts.files() == [f"{task_folder(first.id)}source-0"]
 
 
 async def test_a_repeat_is_looked_up_before_anything_is_judged(
@@ -382,7 +383,7 @@ async def test_many_at_once_with_one_token_are_one_task(parts: Parts) -> None:
     tasks = await asyncio.gather(*(parts.submit(**asked) for _ in range(8)))
 
     assert len({task.id for task in tasks}) == 1
-    assert parts.files() == [f"{folder_of(tasks[0].id)}source-0"]
+    assert parts.files() == [f"{task_folder(tasks[0].id)}source-0"]
 
 
 # ------------------------------------------------------------------------- fetch, cancel, delete
@@ -460,7 +461,7 @@ async def test_delete_removes_rows_and_files_and_stops_runs(parts: Parts) -> Non
 
     assert deleted == Deleted(ids=(gone.id,))
     assert parts.stopped == [gone.id]
-    assert parts.files() == [f"{folder_of(kept.id)}source-0"]
+    assert parts.files() == [f"{task_folder(kept.id)}source-0"]
     with pytest.raises(NotFound):
         await parts.service.fetch("alice", Fetch(id=gone.id))
 

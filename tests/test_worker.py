@@ -28,6 +28,7 @@ from doubles import (
     until,
     write_picture,
 )
+from safelight.blob_names import task_folder
 from safelight.blobs import Blobs
 from safelight.config import ModelRule
 from safelight.engines import (
@@ -47,7 +48,6 @@ from safelight.fetching import Fetcher
 from safelight.links import Links, Target
 from safelight.pauses import Pauses
 from safelight.secrets import Vault
-from safelight.service import folder_of
 from safelight.store import StoreUnavailable, scripts
 from safelight.store.scripts import Query, Script, Single
 from safelight.store.sqlite import SQLiteStore, connect
@@ -200,7 +200,7 @@ async def test_a_run_ends_with_its_files_kept(parts: Parts) -> None:
 
     (artifact,) = ended.artifacts
     assert (ended.status, ended.progress, ended.attempt) == (Status.SUCCEEDED, 100, 1)
-    assert artifact.blob == f"{folder_of(ID)}1-0.png"
+    assert artifact.blob == f"{task_folder(ID)}1-0.png"
     assert (artifact.media_type, artifact.width, artifact.height) == ("image/png", 8, 6)
     assert artifact.size == len(picture())
     assert await parts.blobs.get(artifact.blob) == picture()
@@ -220,7 +220,7 @@ async def test_several_files_keep_their_order(parts: Parts) -> None:
     ended = await parts.run(play)
 
     assert [artifact.width for artifact in ended.artifacts] == [1, 2, 3, None]
-    assert ended.artifacts[3].blob == f"{folder_of(ID)}1-3.mp4"
+    assert ended.artifacts[3].blob == f"{task_folder(ID)}1-3.mp4"
     assert ended.artifacts[3].duration == 2.5
     assert len({artifact.etag for artifact in ended.artifacts}) == 4
     assert len(parts.kept()) == 4
@@ -427,7 +427,7 @@ async def test_a_task_that_is_deleted_while_its_files_are_kept_leaves_none(
     await entered.wait()
 
     await parts.store.write(scripts.delete((ID,), "alice", None))
-    await parts.blobs.remove(folder_of(ID))
+    await parts.blobs.remove(task_folder(ID))
     if stopped:
         worker.stop(ID)
     gate.set()
@@ -513,7 +513,7 @@ async def test_what_another_attempt_kept_is_not_overwritten(parts: Parts, held: 
     await run
 
     assert await parts.task() == ended
-    assert ended.artifacts[0].blob == f"{folder_of(ID)}2-0.png"
+    assert ended.artifacts[0].blob == f"{task_folder(ID)}2-0.png"
     assert (ended.attempt, ended.deaths) == (2, 1)
 
 
@@ -810,7 +810,7 @@ async def test_the_next_attempt_is_given_what_was_remembered(sending: Parts, how
     assert await sending.store.read(scripts.recall(ID)) == {"id": "cgt-1", "polls": 7}
     assert (ended.status, ended.attempt) == (Status.SUCCEEDED, 2)
     assert ended.deaths == (1 if how == "death" else 0)
-    assert ended.artifacts[0].blob == f"{folder_of(ID)}2-0.png"
+    assert ended.artifacts[0].blob == f"{task_folder(ID)}2-0.png"
 
 
 async def test_a_worker_that_lost_its_task_remembers_nothing_more(sending: Parts) -> None:
@@ -1355,8 +1355,8 @@ async def test_a_preview_is_kept_for_those_who_look_on_and_is_no_result(parts: P
 
     assert done.status is Status.SUCCEEDED
     assert len(done.artifacts) == 1
-    assert f"{folder_of(ID)}preview.jpg" in parts.kept()
-    assert (parts.files / folder_of(ID) / "preview.jpg").read_bytes() == picture(format="JPEG")
+    assert f"{task_folder(ID)}preview.jpg" in parts.kept()
+    assert (parts.files / task_folder(ID) / "preview.jpg").read_bytes() == picture(format="JPEG")
 
 
 async def test_a_preview_that_cannot_be_kept_does_no_harm(parts: Parts) -> None:

@@ -8,8 +8,6 @@ from safelight.links import Target
 from safelight.store import Store, scripts
 from safelight.task import Artifact, Source
 
-UPLOADS = "uploads/"  # where the blobs of all uploads are
-
 
 class Linked(NamedTuple):
     """A file that a link leads to. `owner` is the id of a key; `size`, in bytes, may be unknown."""
@@ -19,11 +17,6 @@ class Linked(NamedTuple):
     owner: str
     size: int | None = None
     etag: str | None = None
-
-
-def folder_of_upload(id: str) -> str:
-    """Where the blobs of an upload are: the beginning of their names."""
-    return f"{UPLOADS}{id}/"
 
 
 async def find_linked(

@@ -16,6 +16,7 @@ from typing import Protocol
 import msgspec
 import structlog
 
+from safelight import blob_names
 from safelight.blobs import BlobError, Blobs
 from safelight.clock import now_millis
 from safelight.config import Settings
@@ -61,17 +62,11 @@ from safelight.wire import CANNOT
 _log = structlog.get_logger("safelight.service")
 
 _PICTURES = frozenset({Role.IMAGE, Role.FIRST_FRAME, Role.LAST_FRAME, Role.MASK})
-TASKS = "tasks/"  # where the blobs of all tasks are
 _MOST_SOURCES = 16
 _SETTLING = (0.2, 0.5, 1.0, 2.0, 4.0)  # seconds between two looks for a task
 _MOST_IN_A_LIST = 1000
 _encoder = msgspec.json.Encoder()
 _REMOVING_SECONDS = 5.0  # that a caller waits for files that cannot be removed
-
-
-def folder_of(task_id: str) -> str:
-    """Where the blobs of a task are: the beginning of all their names."""
-    return f"{TASKS}{task_id}/"
 
 
 class Definitions(Protocol):
@@ -324,7 +319,7 @@ class Service:
         return msgspec.structs.replace(task, submit=submit)
 
     async def _keep(self, task: Task, index: int, source: Source, data: bytes) -> Source:
-        blob = f"{folder_of(task.id)}source-{index}"
+        blob = blob_names.source(task.id, index)
         media_type = media_type_of(data[:32])
         await self._blobs.put(blob, data, media_type)
         return msgspec.structs.replace(source, data=None, blob=blob, media_type=media_type)
@@ -363,7 +358,7 @@ class Service:
     async def _remove_files(self, id: str) -> bool:
         """Remove the files of a task that is gone; what cannot be now, housekeeping will."""
         try:
-            await self._blobs.remove(folder_of(id))
+            await self._blobs.remove(blob_names.task_folder(id))
         except (BlobError, OSError) as problem:
             _log.warning("files_not_removed", task=id, problem=str(problem)[:300])
             return False

@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 
 import structlog
 
+from safelight import blob_names
 from safelight.blobs import BlobError, Blobs
 from safelight.clock import now_millis
 from safelight.config import Settings
@@ -24,7 +25,7 @@ from safelight.engines import Unfetched
 from safelight.errors import Conflict, InvalidValue, NotFound, TooLarge, Unavailable
 from safelight.fetching import Fetcher
 from safelight.inspection import Inspector
-from safelight.linked import find_linked, folder_of_upload
+from safelight.linked import find_linked
 from safelight.links import Links
 from safelight.media_types import media_type_of
 from safelight.store import Store, StoreUnavailable, scripts
@@ -172,9 +173,9 @@ class Uploads:
         return row
 
     async def _put(self, row: UploadRow, data: bytes, media_type: str) -> UploadRow:
-        # Of several that are put at once each has a place of its own, and one of them is the file.
-        place = f"{folder_of_upload(row.id)}{random.randbytes(8).hex()}/"  # noqa: S311 - no secret
-        blob = f"{place}file"
+        # Of several that are put at once one is the file.
+        place = blob_names.upload_place(row.id, random.randbytes(8))  # noqa: S311 - no secret
+        blob = blob_names.uploaded(place)
         await self._blobs.put(blob, data, media_type)
         now, size = self._clock(), len(data)
         kept = scripts.receive_upload(row.id, blob, size, media_type, now)
@@ -186,7 +187,7 @@ class Uploads:
     async def _forget(self, row: UploadRow) -> None:
         """Forget a file that could not be kept; where that fails too, a sweep does it later."""
         try:
-            await self._blobs.remove(folder_of_upload(row.id))
+            await self._blobs.remove(blob_names.upload_folder(row.id))
             await self._store.write(scripts.remove_upload(row.id))
         except (BlobError, OSError, StoreUnavailable) as problem:
             _log.warning("upload_not_removed", upload=row.id, problem=str(problem)[:300])

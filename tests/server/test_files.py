@@ -11,10 +11,10 @@ import pytest
 
 from backends import Bucket, S3Server
 from doubles import Serving, StartApp, picture
+from safelight.blob_names import task_folder
 from safelight.engines import Event, File, Job
 from safelight.links import FILES, Links, Target
 from safelight.secrets import Vault
-from safelight.service import folder_of
 from safelight.task import Delete
 
 DATA = picture()
@@ -185,7 +185,7 @@ async def test_an_expired_task_takes_its_links_with_it(serving: Serving, path: s
 
 
 async def test_a_file_that_is_removed_just_now_is_none(serving: Serving, path: str) -> None:
-    await serving.app.blobs.remove(folder_of(path.removeprefix(FILES)[:24]))
+    await serving.app.blobs.remove(task_folder(path.removeprefix(FILES)[:24]))
 
     answer = await serving.http.get(path)
 

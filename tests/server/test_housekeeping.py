@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from backends import SEEN_SECONDS, Bucket, PostgresServer, S3Server
 from doubles import NOW, Player, Serving, StartApp, models_of, picture, task, until, upload
+from safelight.blob_names import task_folder
 from safelight.blobs import Blobs
 from safelight.config import ModelRule
 from safelight.engines import Event, Job, Progress
@@ -23,7 +24,6 @@ from safelight.queue import Lane
 from safelight.queue.memory import MemoryQueue
 from safelight.server.housekeeping import Housekeeping
 from safelight.server.recovery import MemoryRecovery, PostgresRecovery
-from safelight.service import folder_of
 from safelight.store import scripts
 from safelight.store.postgres import PostgresStore
 from safelight.task import Delete, FailureCode, Status, Submit, Task, new_id
@@ -189,7 +189,7 @@ async def test_trouble_is_waited_out(idle: Serving, monkeypatch: pytest.MonkeyPa
 
 async def end(serving: Serving, id: str, at: int) -> None:
     app = serving.app
-    await app.blobs.put(f"{folder_of(id)}1-0.png", b"x")
+    await app.blobs.put(f"{task_folder(id)}1-0.png", b"x")
     claimed = await app.store.write(scripts.claim(id, "w", at))
     assert claimed is not None
     await app.store.write(scripts.upload(id, claimed.attempt, at))
@@ -240,7 +240,7 @@ class Refusing:
 
     def make(self, id: str, *, stuck: bool = False) -> None:
         """A file of a task, made behind the server's back."""
-        path = (self._stuck if stuck else self.bucket.folder) / "kept" / folder_of(id) / "1-0.png"
+        path = (self._stuck if stuck else self.bucket.folder) / "kept" / task_folder(id) / "1-0.png"
         path.parent.mkdir(parents=True)
         path.write_bytes(b"x")
 
@@ -331,7 +331,7 @@ async def test_a_folder_that_cannot_be_removed_keeps_its_row_and_no_other(idle: 
     for n, id in enumerate(IDS[1:3]):
         await end(idle, id, NOW + n)
     assert await idle.app.store.write(scripts.cancel(IDS[0], "alice", NOW))
-    blocked = idle.app.settings.data / "files" / folder_of(IDS[0])
+    blocked = idle.app.settings.data / "files" / task_folder(IDS[0])
     blocked.write_bytes(b"a file, where a folder should be")
 
     assert await keeper(idle).sweep(NOW * 2) == 2
@@ -383,7 +383,7 @@ async def test_files_without_a_task_are_removed_when_they_are_a_day_old(idle: Se
     young = new_id(NOW - day + 1, bytes(6))
     orphan, kept = new_id(NOW - day - 2, bytes(6)), new_id(NOW - day - 1, bytes(6))
     for id in (young, orphan, kept):
-        await app.blobs.put(f"{folder_of(id)}source-0", b"x")
+        await app.blobs.put(f"{task_folder(id)}source-0", b"x")
     await add(idle, kept)
 
     assert await house.sweep_orphans(NOW) == 1
@@ -403,7 +403,7 @@ async def test_a_clock_that_is_wrong_removes_no_sources_of_what_is_being_accepte
     blobs, right = Blobs.local(tmp_path), time.time_ns
     accepting, sweeping = (0, hours) if hours > 0 else (hours, 0)
     id = new_id(right() // 10**6 + accepting * 3_600_000 - 60_000, bytes(6))
-    await blobs.put(f"{folder_of(id)}source-0", b"x")
+    await blobs.put(f"{task_folder(id)}source-0", b"x")
     recovery = PostgresRecovery(store, store.database, models_of(Player()), 60)
     house = Housekeeping(store, blobs, recovery, RETENTION, UPLOADS_KEPT, every=0.01)
     monkeypatch.setattr("time.time_ns", lambda: right() + sweeping * 3600 * 10**9)

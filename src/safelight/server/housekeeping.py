@@ -14,12 +14,11 @@ from collections.abc import Callable
 
 import structlog
 
+from safelight import blob_names
 from safelight.blobs import BlobError, Blobs
 from safelight.config import Settings
-from safelight.linked import folder_of_upload
 from safelight.server.metrics import Metrics
 from safelight.server.recovery import Recovery
-from safelight.service import TASKS, folder_of
 from safelight.store import Store, StoreUnavailable, scripts
 from safelight.store.scripts import FIRST_ENDED, Ended
 from safelight.task import new_id
@@ -166,7 +165,7 @@ class Housekeeping:
             if stuck.enough:
                 break
             self._after_upload = each
-            if await self._remove(each.id, stuck, folder_of_upload(each.id)):
+            if await self._remove(each.id, stuck, blob_names.upload_folder(each.id)):
                 await self._store.write(scripts.remove_upload(each.id))
                 count += 1
         return count
@@ -180,7 +179,7 @@ class Housekeeping:
         first, last = (new_id(max(0, millis), bytes(6)) for millis in (since, now - _ACCEPTING))
         count, stuck = 0, _Stuck()
         begin, self._after_orphan = max(first, self._after_orphan), ""
-        async for id in self._blobs.folders(TASKS, begin, last):
+        async for id in self._blobs.folders(blob_names.TASKS, begin, last):
             if stuck.enough:
                 self._after_orphan = id
                 break
@@ -194,7 +193,7 @@ class Housekeeping:
         """Remove the files of a task, or those in `folder`; whether they are gone."""
         began = time.monotonic()
         try:
-            await self._blobs.remove(folder or folder_of(id))
+            await self._blobs.remove(folder or blob_names.task_folder(id))
         except (BlobError, OSError) as problem:
             stuck.add(id, problem, time.monotonic() - began)
             return False

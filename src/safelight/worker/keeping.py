@@ -15,10 +15,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from safelight import blob_names
 from safelight.blobs import BlobError, Blobs
 from safelight.engines import File
-from safelight.media_types import suffix_of
-from safelight.service import folder_of
 from safelight.store import Store, StoreClosed, StoreUnavailable, scripts
 from safelight.task import Artifact, Task
 from safelight.worker.patience import Patience
@@ -39,8 +38,7 @@ class Keeper:
         return tuple([await self._keep(task, number, file) for number, file in enumerate(files)])
 
     async def _keep(self, task: Task, number: int, file: File) -> Artifact:
-        # The attempt is part of the name: a run that lost its task overwrites nothing.
-        blob = f"{folder_of(task.id)}{task.attempt}-{number}{suffix_of(file.media_type)}"
+        blob = blob_names.result(task.id, task.attempt, number, file.media_type)
         if file.path.stat().st_size <= _SMALL:
             size, digest = _measure(file.path)
         else:
@@ -60,14 +58,13 @@ class Keeper:
     async def keep_preview(self, task: Task, path: Path) -> None:
         """Keep a picture of how far the task is; it is no artifact, and may be lost."""
         with suppress(BlobError, OSError):
-            blob = f"{folder_of(task.id)}preview.jpg"
-            await _whole(self._blobs.put(blob, path, "image/jpeg"))
+            await _whole(self._blobs.put(blob_names.preview(task.id), path, "image/jpeg"))
 
     async def forget(self, task: Task) -> None:
         """Remove the files that a run has kept of a task that was deleted meanwhile."""
         with suppress(StoreUnavailable, StoreClosed, BlobError):  # housekeeping sees to it
             if await self._store.read(scripts.get_any(task.id)) is None:
-                await self._blobs.remove(folder_of(task.id))
+                await self._blobs.remove(blob_names.task_folder(task.id))
 
 
 async def _whole(writing: Coroutine[Any, Any, None]) -> None:
