@@ -31,6 +31,7 @@ from safelight.errors import BadRequest, Fault, Internal, Malformed, TooLarge, U
 from safelight.links import Links
 from safelight.server.bodies import Bodies, Room, inflate
 from safelight.server.doors import Doors, Entry
+from safelight.server.heads import read_headers, write_headers
 from safelight.server.keys import Keyring
 from safelight.server.metrics import Metrics
 from safelight.server.rates import Rates
@@ -390,15 +391,11 @@ def with_token(dialect: Dialect, submit: Submit, request: Request) -> Submit:
 
 
 def _read_head(scope: Scope, path: str) -> Request:
-    # ASGI's header names are lower case.
-    headers = [
-        (name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]
-    ]
     return Request(
         method=scope["method"],
         path=path,
         query=scope["query_string"].decode("latin-1"),
-        headers=tuple(headers),
+        headers=read_headers(scope["headers"]),
     )
 
 
@@ -409,15 +406,10 @@ def new_request_id() -> str:
 
 
 async def _send(response: Response, method: str, send: Callable[[Any], Awaitable[None]]) -> None:
-    headers = [(name.encode(), header_line(value)) for name, value in response.headers]
-    headers.append((b"content-length", str(len(response.body)).encode()))
-    if response.header("cache-control") is None:
-        # A status is out of date the moment it is sent.
-        headers.append((b"cache-control", b"no-store"))
     start: Mapping[str, Any] = {
         "type": "http.response.start",
         "status": response.status,
-        "headers": headers,
+        "headers": write_headers(response),
     }
     await send(start)
     body = b"" if method == "HEAD" else response.body
@@ -428,9 +420,3 @@ async def _send(response: Response, method: str, send: Callable[[Any], Awaitable
         await send({"type": "http.response.body", "body": piece, "more_body": True})
         at += _PIECE
     await send({"type": "http.response.body", "body": body[at:]})
-
-
-def header_line(value: str) -> bytes:
-    """The value of a header as it is sent."""
-    # A value that was echoed must not begin a header of its own.
-    return value.replace("\r", "").replace("\n", "").encode("latin-1", "replace")

@@ -13,7 +13,7 @@ from safelight.errors import Fault, NotFound
 from safelight.links import Links
 from safelight.server.bodies import Bodies
 from safelight.uploads import Uploads
-from safelight.wire import Request
+from safelight.wire import Request, retry_after_header
 
 
 class Receiver:
@@ -29,11 +29,11 @@ class Receiver:
         try:
             await self._receive(request)
         except Fault as fault:
-            seconds = getattr(fault, "retry_after", None)
-            headers = {} if seconds is None else {"retry-after": str(round(seconds))}
             # What was not received stands in the way of the next request.
             return PlainTextResponse(
-                f"{fault.message}\n", fault.status, {**headers, "connection": "close"}
+                f"{fault.message}\n",
+                fault.status,
+                dict((*retry_after_header(fault), ("connection", "close"))),
             )
         return Response(status_code=200)
 

@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 import h11
 
-from safelight.server.bridge import header_line
+from safelight.server.heads import read_headers, write_headers
 from safelight.wire import Request, Response
 
 _MOST_HEAD = 64 * 1024
@@ -152,11 +152,7 @@ class _Peer:
         self._writer.transport.abort()
 
     def _start(self, response: Response) -> bytes:
-        headers = [(name.encode(), header_line(value)) for name, value in response.headers]
-        headers.append((b"content-length", str(len(response.body)).encode()))
-        if response.header("cache-control") is None:
-            headers.append((b"cache-control", b"no-store"))
-        start = h11.Response(status_code=response.status, headers=headers)
+        start = h11.Response(status_code=response.status, headers=write_headers(response))
         return self._http.send(start) or b""
 
 
@@ -170,9 +166,7 @@ def _request(head: h11.Request, body: bytes) -> Request:
         method=head.method.decode(),
         path=unquote(path),
         query=query,
-        headers=tuple(
-            (name.decode("latin-1"), value.decode("latin-1")) for name, value in head.headers
-        ),
+        headers=read_headers(head.headers),
         body=body,
     )
 
