@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from backends import PostgresServer
 from doubles import until
-from safelight.postgres import Database, DatabaseGone, is_postgres, without_password
+from safelight.postgres import Database, DatabaseGone, without_password
 
 TERMINATE = (
     "select pg_terminate_backend(pid) from pg_stat_activity "
@@ -284,8 +284,3 @@ async def test_who_listens_badly_disturbs_nobody(database: Database) -> None:
 )
 def test_an_address_is_told_without_its_password(url: str, told: str) -> None:
     assert without_password(url) == told
-    assert is_postgres(url)
-
-
-def test_other_addresses_are_not_postgresql() -> None:
-    assert not is_postgres("sqlite:///tasks.db")

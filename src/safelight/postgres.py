@@ -211,11 +211,6 @@ class Database:
                 _log.exception("notice_broke", channel=channel)
 
 
-def is_postgres(url: str) -> bool:
-    """Whether an address names a PostgreSQL database."""
-    return url.startswith(("postgresql://", "postgres://"))
-
-
 def without_password(url: str) -> str:
     """An address that may be told: who reads a log does not need the password."""
     parts = urlsplit(url)
