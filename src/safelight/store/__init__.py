@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import copy
 from collections.abc import Callable
 from importlib import resources
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from safelight.store.scripts import AnyScript
 from safelight.task import Task
@@ -54,17 +53,6 @@ def own(problem: Exception) -> Exception:
     copied = copy.copy(problem).with_traceback(None)
     copied.__cause__ = problem
     return copied
-
-
-def refuse(asked: list[tuple[str, asyncio.Future[Any]]], problem: Exception) -> None:
-    """Tell all who asked that they get no answer, and forget them.
-
-    Their list is emptied, for the frames that the problem holds hold it too.
-    """
-    for _, future in asked:
-        if not future.cancelled():
-            future.set_exception(own(problem))
-    asked.clear()
 
 
 class Store(Protocol):

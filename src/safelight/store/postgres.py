@@ -20,9 +20,9 @@ from safelight.store import (
     StoreClosed,
     StoreUnavailable,
     migrations,
-    refuse,
     scripts,
 )
+from safelight.store.asking import Asked, Asking, answer, refuse
 from safelight.store.groups import Groups, enqueue, queries_of, rows_of
 from safelight.store.queries import TASK
 from safelight.store.scripts import (
@@ -62,13 +62,12 @@ class PostgresStore:
     def __init__(self, database: Database) -> None:
         self.database = database
         self._groups = Groups(database)
-        self._asked: list[tuple[str, asyncio.Future[Task | None]]] = []
+        self._asking = Asking(self._read_asked)
         self._reads: set[asyncio.Task[None]] = set()
         self._writes: set[asyncio.Future[Any]] = set()
         self._closed = False
         self._heard: dict[str, list[Callable[[str], None]]] = {}
         self._version = 0
-        self._loop = asyncio.get_running_loop()
         database.listen(_CHANNEL, self._hear)
         database.on_return(self._count_up)
         self.listen(KEYS, lambda _: self._count_up())
@@ -84,21 +83,10 @@ class PostgresStore:
 
     async def get(self, id: str, owner: str, oldest: int) -> Task | None:
         self._check_open()
-        future: asyncio.Future[Task | None] = self._loop.create_future()
-        if not self._asked:
-            self._loop.call_soon(self._read_asked)
-        self._asked.append((id, future))
-        try:
-            task = await future
-        finally:
-            del future  # a problem in it holds this frame: it would hold itself
-        if task is None or task.owner != owner:
-            return None
-        return None if task.finished is not None and task.finished <= oldest else task
+        return await self._asking.get(id, owner, oldest)
 
     def _read_asked(self) -> None:
-        if self._asked and len(self._reads) < _MOST_READS:
-            asked, self._asked = self._asked[:_MOST_IN_A_READ], self._asked[_MOST_IN_A_READ:]
+        if len(self._reads) < _MOST_READS and (asked := self._asking.take(_MOST_IN_A_READ)):
             read = asyncio.create_task(self._get_all(asked))
             self._reads.add(read)
             read.add_done_callback(self._read_more)
@@ -107,17 +95,15 @@ class PostgresStore:
         self._reads.discard(read)
         self._read_asked()
 
-    async def _get_all(self, asked: list[tuple[str, asyncio.Future[Task | None]]]) -> None:
+    async def _get_all(self, asked: Asked) -> None:
         try:
             with _told_as_unavailable():
                 rows = await self.database.fetch(_GET, [id for id, _ in asked])
-            tasks = {row[0]: scripts.read_task(row) for row in rows_of(rows)}
+            tasks = {task.id: task for task in map(scripts.read_task, rows_of(rows))}
         except Exception as problem:
             refuse(asked, problem)
             return
-        for id, future in asked:
-            if not future.cancelled():
-                future.set_result(tasks.get(id))
+        answer(asked, tasks)
 
     async def read(self, script: AnyScript[_T]) -> _T:
         self._check_open()

@@ -28,9 +28,9 @@ from safelight.store import (
     StoreUnavailable,
     migrations,
     own,
-    refuse,
     scripts,
 )
+from safelight.store.asking import Asking, answer, refuse
 from safelight.store.queries import query_text
 from safelight.store.scripts import AnyScript, Change, Enqueue, Query, Row, Tell, event_of
 from safelight.task import Task
@@ -91,7 +91,7 @@ class SQLiteStore:
         self._crowd = 0  # how many writes the last commit carried
         self._commit_seconds = _GATHER_SECONDS  # what it took
         self._closed = False
-        self._asked: list[tuple[str, asyncio.Future[Task | None]]] = []
+        self._asking = Asking(self._get_all)
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(
             target=self._write_groups, name="safelight-store", daemon=True
@@ -127,30 +127,18 @@ class SQLiteStore:
         # all tasks that are asked for in one turn of the loop are read in one.
         if self._closed:
             raise StoreClosed
-        future: asyncio.Future[Task | None] = self._loop.create_future()
-        if not self._asked:
-            self._loop.call_soon(self._get_all)
-        self._asked.append((id, future))
-        try:
-            task = await future
-        finally:
-            del future  # a problem in it holds this frame: it would hold itself
-        if task is None or task.owner != owner:
-            return None
-        return None if task.finished is not None and task.finished <= oldest else task
+        return await self._asking.get(id, owner, oldest)
 
     def _get_all(self) -> None:
-        asked, self._asked = self._asked, []
+        asked = self._asking.take()
         try:
             ids = json.dumps([id for id, _ in asked])
             rows = self._reader.execute(_QUERIES["get_tasks"], {"ids": ids}).fetchall()
-            tasks = {row[0]: scripts.read_task(row) for row in rows}
+            tasks = {task.id: task for task in map(scripts.read_task, rows)}
         except Exception as problem:
             refuse(asked, _as_told(problem))
             return
-        for id, future in asked:
-            if not future.cancelled():
-                future.set_result(tasks.get(id))
+        answer(asked, tasks)
 
     async def read(self, script: AnyScript[_T]) -> _T:
         if self._closed:
