@@ -11,10 +11,8 @@ from typing import Any
 
 import pytest
 
-from safelight.engines import Failed
 from safelight.errors import InvalidValue
-from safelight.fetching import Fetcher
-from safelight.task import FailureCode
+from safelight.fetching import Fetcher, FetchError, FileTooLarge
 
 MOST = 1000
 Answer = Callable[[str, asyncio.StreamWriter], Awaitable[None]]
@@ -50,10 +48,10 @@ def fetcher(private: bool = True, seconds: float = 5) -> Fetcher:
     return Fetcher(MOST, seconds, private)
 
 
-async def failure(url: str, path: Path, **options: Any) -> tuple[FailureCode, str]:
-    with pytest.raises(Failed) as told:
-        await fetcher(**options).save(url, path)
-    return told.value.failure.code, told.value.failure.message
+async def failure(url: str, path: Path, **options: Any) -> tuple[type[FetchError], str]:
+    with pytest.raises(FetchError) as told:
+        await fetcher(**options).fetch(url, path)
+    return told.type, str(told.value)
 
 
 # ------------------------------------------------------------------------------- where it works
@@ -69,7 +67,7 @@ async def test_a_file_is_fetched(tmp_path: Path) -> None:
     async with server(answer) as port:
         url = f"http://localhost:{port}/a%20b.png?signature=x%2Fy"
         await fetcher().check([(url, "source 1")])
-        await fetcher().save(url, tmp_path / "f")
+        await fetcher().fetch(url, tmp_path / "f")
 
     assert (tmp_path / "f").read_bytes() == b"a picture"
     # The name it was asked by, and not the address that was connected to.
@@ -81,7 +79,7 @@ async def test_a_file_is_fetched(tmp_path: Path) -> None:
 
 async def test_a_file_is_fetched_over_ipv6(tmp_path: Path) -> None:
     async with server(answering(b"a picture"), "::1") as port:
-        await fetcher().save(f"http://[::1]:{port}/", tmp_path / "f")
+        await fetcher().fetch(f"http://[::1]:{port}/", tmp_path / "f")
 
     assert (tmp_path / "f").read_bytes() == b"a picture"
 
@@ -96,7 +94,7 @@ async def test_redirects_are_followed(tmp_path: Path) -> None:
             await answering(path.encode())(head, writer)
 
     async with server(answer) as port:
-        await fetcher().save(f"http://127.0.0.1:{port}/a", tmp_path / "f")
+        await fetcher().fetch(f"http://127.0.0.1:{port}/a", tmp_path / "f")
 
     assert (tmp_path / "f").read_bytes() == b"/d"
 
@@ -108,11 +106,11 @@ async def test_a_file_of_just_the_limit_is_fetched_and_one_more_byte_is_not(
     tmp_path: Path,
 ) -> None:
     async with server(answering(b"x" * MOST)) as port:
-        await fetcher().save(f"http://127.0.0.1:{port}/", tmp_path / "f")
+        await fetcher().fetch(f"http://127.0.0.1:{port}/", tmp_path / "f")
     async with server(answering(b"x" * (MOST + 1))) as port:
-        code, message = await failure(f"http://127.0.0.1:{port}/?secret=1", tmp_path / "g")
+        kind, message = await failure(f"http://127.0.0.1:{port}/?secret=1", tmp_path / "g")
 
-    assert code is FailureCode.INVALID_INPUT
+    assert kind is FileTooLarge
     assert "larger than 1000 bytes" in message
     assert "secret" not in message
 
@@ -125,9 +123,9 @@ async def test_a_stream_without_an_end_is_cut(tmp_path: Path) -> None:
             await writer.drain()
 
     async with server(answer) as port:
-        code, _ = await failure(f"http://127.0.0.1:{port}/", tmp_path / "f")
+        kind, _ = await failure(f"http://127.0.0.1:{port}/", tmp_path / "f")
 
-    assert code is FailureCode.INVALID_INPUT
+    assert kind is FileTooLarge
 
 
 async def test_a_server_that_is_too_slow_is_left(tmp_path: Path) -> None:
@@ -139,9 +137,9 @@ async def test_a_server_that_is_too_slow_is_left(tmp_path: Path) -> None:
             await asyncio.sleep(0.02)
 
     async with server(answer) as port:
-        code, message = await failure(f"http://127.0.0.1:{port}/", tmp_path / "f", seconds=0.15)
+        kind, message = await failure(f"http://127.0.0.1:{port}/", tmp_path / "f", seconds=0.15)
 
-    assert code is FailureCode.SOURCE_UNAVAILABLE
+    assert kind is FetchError
     assert "within 0.15 seconds" in message
 
 
@@ -150,18 +148,18 @@ async def test_a_server_that_says_nothing_is_left(tmp_path: Path) -> None:
         await asyncio.sleep(0.5)
 
     async with server(answer) as port:
-        code, _ = await failure(f"http://127.0.0.1:{port}/", tmp_path / "f", seconds=0.1)
+        kind, _ = await failure(f"http://127.0.0.1:{port}/", tmp_path / "f", seconds=0.1)
 
-    assert code is FailureCode.SOURCE_UNAVAILABLE
+    assert kind is FetchError
 
 
 @pytest.mark.parametrize("status", ["404 Not Found", "500 Oops", "204 No Content", "206 Part"])
 async def test_another_status_is_told(tmp_path: Path, status: str) -> None:
     async with server(answering(b"", status)) as port:
-        code, message = await failure(f"http://127.0.0.1:{port}/a?b", tmp_path / "f")
+        kind, message = await failure(f"http://127.0.0.1:{port}/a?b", tmp_path / "f")
 
-    assert code is FailureCode.SOURCE_UNAVAILABLE
-    assert message == f"http://127.0.0.1:{port}/a: answered with status {status[:3]}"
+    assert kind is FetchError
+    assert message == f"answered with status {status[:3]}"
 
 
 async def test_an_answer_that_would_have_to_be_unpacked_is_refused(tmp_path: Path) -> None:
@@ -190,9 +188,9 @@ async def test_a_broken_answer_is_a_source_that_cannot_be_had(tmp_path: Path, ra
         writer.write(raw)
 
     async with server(answer) as port:
-        code, message = await failure(f"http://127.0.0.1:{port}/", tmp_path / "f")
+        kind, message = await failure(f"http://127.0.0.1:{port}/", tmp_path / "f")
 
-    assert code is FailureCode.SOURCE_UNAVAILABLE
+    assert kind is FetchError
     assert "Traceback" not in message
 
 
@@ -200,17 +198,17 @@ async def test_nobody_there_is_told(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # and does not listen
         port = taken.getsockname()[1]
-        code, message = await failure(f"http://127.0.0.1:{port}/", tmp_path / "f")
+        kind, message = await failure(f"http://127.0.0.1:{port}/", tmp_path / "f")
 
-    assert code is FailureCode.SOURCE_UNAVAILABLE
+    assert kind is FetchError
     assert "cannot be fetched" in message
 
 
-async def test_a_message_carries_neither_query_nor_much(tmp_path: Path) -> None:
+async def test_a_message_does_not_name_the_address(tmp_path: Path) -> None:
     _, message = await failure(f"http://{'a' * 300}.example/x?token=secret", tmp_path / "f")
 
     assert "secret" not in message
-    assert len(message) < 300
+    assert "aaa" not in message
 
 
 # ------------------------------------------------------------------------------ what is inside
@@ -268,8 +266,8 @@ async def test_an_address_that_leads_inside_is_refused(url: str, tmp_path: Path)
         await fetcher(private=False).check([(url, "source 1")])
     assert told.value.parameter == "source 1"
 
-    code, _ = await failure(url, tmp_path / "f", private=False)
-    assert code is FailureCode.SOURCE_UNAVAILABLE
+    kind, _ = await failure(url, tmp_path / "f", private=False)
+    assert kind is FetchError
     assert not (tmp_path / "f").exists()
 
 
@@ -354,8 +352,8 @@ async def test_a_name_that_does_not_resolve_now_may_when_the_task_runs(
 ) -> None:
     await fetcher(private=False).check([("http://later/", "source 1")])
 
-    code, _ = await failure("http://later/", tmp_path / "f", private=False)
-    assert code is FailureCode.SOURCE_UNAVAILABLE
+    kind, _ = await failure("http://later/", tmp_path / "f", private=False)
+    assert kind is FetchError
 
 
 async def test_a_public_name_passes_the_check(names: Names) -> None:
@@ -383,7 +381,7 @@ async def test_a_name_is_resolved_once_for_a_connection(names: Names, tmp_path: 
     # Would the connection resolve the name again, it would go elsewhere than what was checked.
     async with server(answering(b"a picture")) as port:
         names.answers = {"fickle": [["127.0.0.1"], ["127.0.0.2"]]}
-        await fetcher().save(f"http://fickle:{port}/", tmp_path / "f")
+        await fetcher().fetch(f"http://fickle:{port}/", tmp_path / "f")
 
     assert names.asked == 1
     assert (tmp_path / "f").read_bytes() == b"a picture"
@@ -392,7 +390,7 @@ async def test_a_name_is_resolved_once_for_a_connection(names: Names, tmp_path: 
 async def test_every_address_of_a_name_is_tried(names: Names, tmp_path: Path) -> None:
     async with server(answering(b"a picture")) as port:
         names.answers = {"pictures": [["127.0.0.2", "127.0.0.3", "127.0.0.1"]]}
-        await fetcher().save(f"http://pictures:{port}/", tmp_path / "f")
+        await fetcher().fetch(f"http://pictures:{port}/", tmp_path / "f")
 
     assert (tmp_path / "f").read_bytes() == b"a picture"
 
@@ -417,8 +415,8 @@ async def test_a_redirect_to_the_inside_is_not_followed(tmp_path: Path) -> None:
         await answering(b"", "302 Found", location)(head, writer)
 
     async with server(answer) as port:
-        with pytest.raises(Failed, match="private"):
-            await Once(MOST, 5).save(f"http://127.0.0.1:{port}/first", tmp_path / "f")
+        with pytest.raises(FetchError, match="private"):
+            await Once(MOST, 5).fetch(f"http://127.0.0.1:{port}/first", tmp_path / "f")
 
     assert reached == ["/first"]
 
@@ -460,15 +458,15 @@ async def test_nothing_else_inside_is_trusted_with_it(url: str, tmp_path: Path) 
 
     with pytest.raises(InvalidValue):
         await trusting.check([(url, "source 1")])
-    with pytest.raises(Failed):
-        await trusting.save(url, tmp_path / "f")
+    with pytest.raises(FetchError):
+        await trusting.fetch(url, tmp_path / "f")
     assert not (tmp_path / "f").exists()
 
 
 async def test_a_file_is_fetched_from_a_trusted_origin(tmp_path: Path) -> None:
     async with server(answering(b"a picture")) as port:
         origin = f"http://127.0.0.1:{port}"
-        await Fetcher(MOST, 5, trusted=frozenset({origin})).save(f"{origin}/a", tmp_path / "f")
+        await Fetcher(MOST, 5, trusted=frozenset({origin})).fetch(f"{origin}/a", tmp_path / "f")
 
     assert (tmp_path / "f").read_bytes() == b"a picture"
 
@@ -483,8 +481,8 @@ async def test_what_is_trusted_sends_nobody_further_inside(tmp_path: Path) -> No
         location = f"Location: http://127.0.0.1:{other}/inside"
         async with server(answering(b"", "302 Found", location)) as port:
             origin = f"http://127.0.0.1:{port}"
-            with pytest.raises(Failed, match="private"):
-                await Fetcher(MOST, 5, trusted=frozenset({origin})).save(origin, tmp_path / "f")
+            with pytest.raises(FetchError, match="private"):
+                await Fetcher(MOST, 5, trusted=frozenset({origin})).fetch(origin, tmp_path / "f")
 
     assert reached == []
 
@@ -503,14 +501,14 @@ async def test_a_redirect_from_elsewhere_is_followed_by_the_same_rule(
         location = f"Location: http://127.0.0.1:{bucket}/a.png"
         async with server(answering(b"", "302 Found", location)) as port:
             origins = frozenset({f"http://127.0.0.1:{bucket if trusted else bucket + 1}"})
-            saving = Outside(MOST, 5, trusted=origins).save(
+            saving = Outside(MOST, 5, trusted=origins).fetch(
                 f"http://outside:{port}/", tmp_path / "f"
             )
             if trusted:
                 await saving
                 assert (tmp_path / "f").read_bytes() == b"a picture"
             else:
-                with pytest.raises(Failed, match="private"):
+                with pytest.raises(FetchError, match="private"):
                     await saving
 
 
@@ -525,6 +523,6 @@ async def test_a_name_beyond_ascii_is_asked_for_as_it_is_registered(
 
     async with server(answer) as port:
         names.answers = {"bücher.example": [["127.0.0.1"]]}
-        await fetcher().save(f"http://bücher.example:{port}/", tmp_path / "f")
+        await fetcher().fetch(f"http://bücher.example:{port}/", tmp_path / "f")
 
     assert f"host: xn--bcher-kva.example:{port}\r\n" in heads[0]

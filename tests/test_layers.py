@@ -44,6 +44,7 @@ ALLOWED = {
     "task": set(),
     "networks": set(),
     "blob_names": {"media_types"},
+    "fetching": {"config", "errors", "names", "networks"},
     "sizes": {"task", "errors"},
     "wire": {"task", "errors"},
     "plugins": set(),

@@ -70,7 +70,7 @@ class Parts:
     observed: list[tuple[str, float]]
     rules: tuple[ModelRule, ...] = ()
     public_url: str | None = None
-    secret: Callable[[str], Awaitable[str]] | None = None
+    secret: Callable[[str], Awaitable[str | None]] | None = None
 
     def worker(
         self,
@@ -759,7 +759,16 @@ async def test_a_job_of_another_engine_is_no_errand(parts: Parts) -> None:
     assert not isinstance(parts.engine.jobs[0], Errand)
 
 
-async def test_a_key_that_is_not_there_fails_the_task(sending: Parts) -> None:
+async def no_key(name: str) -> None:
+    return None
+
+
+@pytest.mark.parametrize("secret", [None, no_key])
+async def test_a_key_that_is_not_there_fails_the_task(
+    sending: Parts, secret: Callable[[str], Awaitable[str | None]] | None
+) -> None:
+    sending.secret = secret
+
     async def play(job: Job) -> AsyncIterator[Event]:
         await errand_of(job).secret("kie")
         yield write_picture(job)
@@ -1118,6 +1127,30 @@ async def test_an_address_is_fetched(parts: Parts) -> None:
     assert away is not None
     assert away.code is FailureCode.SOURCE_UNAVAILABLE
     assert away.message == f"{base}/away: answered with status 404"
+
+
+async def test_a_source_that_is_too_large_is_told_without_its_query(parts: Parts) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10001\r\n\r\n" + bytes(10_001))
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        base = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        ended = await run_with(parts, Source(url=f"{base}/large?token=x"))
+
+    assert ended.failure is not None
+    assert ended.failure.code is FailureCode.INVALID_INPUT
+    assert ended.failure.message == f"{base}/large: larger than 10000 bytes"
+
+
+async def test_a_failed_source_is_told_in_few_words(parts: Parts) -> None:
+    ended = await run_with(parts, Source(url=f"http://{'a' * 300}.example/x?token=secret"))
+
+    assert ended.failure is not None
+    assert "secret" not in ended.failure.message
+    assert len(ended.failure.message) < 300
 
 
 async def test_a_source_that_is_slow_counts_into_the_time_limit(parts: Parts) -> None:

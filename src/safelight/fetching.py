@@ -21,11 +21,9 @@ from urllib.parse import urljoin, urlsplit
 import httpx
 
 from safelight.config import Settings
-from safelight.engines import Failed, Unfetched
 from safelight.errors import InvalidValue
 from safelight.names import Names
 from safelight.networks import is_public
-from safelight.task import FailureCode
 
 _MOST_REDIRECTS = 5
 _CONNECT_SECONDS = 10.0  # to one address: another one may be better
@@ -39,7 +37,15 @@ class Inside(Exception):
     """The address is none, or leads to where callers may not send us."""
 
 
-class TooLarge(Unfetched):
+class FetchError(Exception):
+    """A file could not be fetched; `passing` says whether it may be had another time."""
+
+    def __init__(self, message: str, *, passing: bool) -> None:
+        super().__init__(message)
+        self.passing = passing
+
+
+class FileTooLarge(FetchError):
     """The file has more bytes than may be fetched."""
 
 
@@ -117,22 +123,13 @@ class Fetcher:
             return ""
         return ""
 
-    async def save(self, url: str, path: Path) -> None:
-        """Fetch a source into the file at `path`. Raises `Failed`."""
-        try:
-            await self.fetch(url, path)
-        except TooLarge as problem:
-            raise Failed(FailureCode.INVALID_INPUT, f"{_shown(url)}: {problem}") from None
-        except Unfetched as problem:
-            raise Failed(FailureCode.SOURCE_UNAVAILABLE, f"{_shown(url)}: {problem}") from None
-
     async def fetch(self, url: str, path: Path) -> None:
-        """Fetch `url` into the file at `path`. Raises `Unfetched`, which does not name it."""
+        """Fetch `url` into the file at `path`. Raises `FetchError`, which does not name it."""
         try:
             async with asyncio.timeout(self._seconds):
                 await self._fetch(url, path)
         except Inside as problem:
-            raise Unfetched(str(problem), passing=False) from None
+            raise FetchError(str(problem), passing=False) from None
         except TimeoutError:
             raise _unavailable(f"not fetched within {self._seconds:g} seconds") from None
         except (OSError, ValueError, httpx.HTTPError, httpx.InvalidURL) as problem:
@@ -193,7 +190,7 @@ class Fetcher:
             async for chunk in response.aiter_bytes():
                 size += len(chunk)
                 if size > self._most_bytes:
-                    raise TooLarge(f"larger than {self._most_bytes} bytes", passing=False)
+                    raise FileTooLarge(f"larger than {self._most_bytes} bytes", passing=False)
                 file.write(chunk)
 
     async def _resolve(self, url: str) -> list[str]:
@@ -239,10 +236,5 @@ def _port(scheme: str) -> int:
     return 443 if scheme == "https" else 80
 
 
-def _shown(url: str) -> str:
-    # The query may be a signature: it is nobody's business in a message or a log.
-    return url.partition("?")[0][:200]
-
-
-def _unavailable(problem: str) -> Unfetched:
-    return Unfetched(problem, passing=True)
+def _unavailable(problem: str) -> FetchError:
+    return FetchError(problem, passing=True)

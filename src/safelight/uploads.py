@@ -21,9 +21,8 @@ from safelight import blob_names
 from safelight.blobs import BlobError, Blobs
 from safelight.clock import now_millis
 from safelight.config import Settings
-from safelight.engines import Unfetched
 from safelight.errors import Conflict, InvalidValue, NotFound, TooLarge, Unavailable
-from safelight.fetching import Fetcher
+from safelight.fetching import Fetcher, FetchError
 from safelight.inspection import Inspector
 from safelight.linked import find_linked
 from safelight.links import Links
@@ -239,7 +238,7 @@ class Uploads:
             path = Path(folder) / "file"
             try:
                 await fetcher.fetch(url, path)
-            except Unfetched as problem:
+            except FetchError as problem:
                 raise InvalidValue(f"the address: {problem}") from None
             return await asyncio.to_thread(path.read_bytes)
 

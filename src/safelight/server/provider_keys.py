@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 
 from safelight.clock import now_millis
-from safelight.engines import Failed
 from safelight.secrets import Vault
 from safelight.store import Store, scripts
-from safelight.task import FailureCode
 
 _ENVIRONMENT = "env:"
 
@@ -27,16 +25,14 @@ class ProviderKeys:
         encrypted = self._vault.encrypt(secret)
         await self._store.write(scripts.keep_provider_key(name, encrypted, now_millis()))
 
-    async def get(self, name: str) -> str:
-        """The key of that name, or of the environment for `env:VARIABLE`. Raises `Failed`."""
+    async def get(self, name: str) -> str | None:
+        """The key of that name, or of the environment for `env:VARIABLE`; None: there is none."""
         if name.startswith(_ENVIRONMENT):
             secret = os.environ.get(name.removeprefix(_ENVIRONMENT))
         else:
             encrypted = await self._store.read(scripts.get_provider_key(name))
             secret = self._vault.decrypt(encrypted) if encrypted is not None else None
-        if not secret:
-            raise Failed(FailureCode.INTERNAL, f"This server has no key {name!r} of the service")
-        return secret
+        return secret or None
 
     async def list(self) -> tuple[tuple[str, int], ...]:
         """The names of the keys that are kept, and when each was."""

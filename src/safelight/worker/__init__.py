@@ -50,7 +50,7 @@ class Worker:
         most_deaths: int,
         max_pixels: int,
         patience: float = 600,
-        secret: Callable[[str], Awaitable[str]] | None = None,
+        secret: Callable[[str], Awaitable[str | None]] | None = None,
         public_url: str | None = None,
         observe: Callable[[str, float], None] = lambda engine, seconds: None,
         clock: Callable[[], int] = now_millis,
@@ -91,7 +91,7 @@ class Worker:
         links: Links,
         *,
         scratch: Path,
-        secret: Callable[[str], Awaitable[str]],
+        secret: Callable[[str], Awaitable[str | None]],
         observe: Callable[[str, float], None],
     ) -> Worker:
         """A worker as the settings say."""

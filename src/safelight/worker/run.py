@@ -20,10 +20,10 @@ from typing import Any
 import msgspec
 import structlog
 
-from safelight.engines import Errand, Event, Failed, File, Given, Job, Waiting
+from safelight.engines import Errand, Event, Failed, File, Given, Job, Unfetched, Waiting
 from safelight.engines.kit.paid import see_through
 from safelight.errors import UnknownModel
-from safelight.fetching import Fetcher
+from safelight.fetching import Fetcher, FetchError
 from safelight.models import ModelMap, Place
 from safelight.store import Store, StoreClosed, StoreUnavailable, scripts
 from safelight.store.scripts import AnyScript
@@ -75,9 +75,9 @@ class Keeping:
 class Means(Record, frozen=True, kw_only=True):
     """What all runs of a worker share.
 
-    `results` fetches what was made elsewhere, `secret` gives a key at another service,
-    `observe` hears how many seconds an engine took, and `leaving` says whether tasks are to be
-    given back when their runs are cancelled.
+    `results` fetches what was made elsewhere, `secret` gives a key at another service, None where
+    there is none of that name, `observe` hears how many seconds an engine took, and `leaving` says
+    whether tasks are to be given back when their runs are cancelled.
     """
 
     name: str
@@ -91,7 +91,7 @@ class Means(Record, frozen=True, kw_only=True):
     turns: Turns
     results: Fetcher
     scratch: Path
-    secret: Callable[[str], Awaitable[str]] | None
+    secret: Callable[[str], Awaitable[str | None]] | None
     observe: Callable[[str, float], None]
     clock: Callable[[], int]
     leaving: Callable[[], bool]
@@ -287,9 +287,10 @@ class _Attempt:
         return await self._means.sources.fetch(self._task, self._folder)
 
     async def _find_secret(self, name: str) -> str:
-        if self._means.secret is None:
-            raise Failed(FailureCode.INTERNAL, f"There is no key {name!r} here")
-        return await self._means.secret(name)
+        secret = await self._means.secret(name) if self._means.secret is not None else None
+        if secret is None:
+            raise Failed(FailureCode.INTERNAL, f"This server has no key {name!r} of the service")
+        return secret
 
     async def _take_turn(self, service: str, per_second: float, urgent: bool) -> None:
         await self._means.patience.insist(
@@ -297,7 +298,10 @@ class _Attempt:
         )
 
     async def _fetch_result(self, url: str, path: Path, home: Collection[str]) -> None:
-        await self._means.results.trusting(home).fetch(url, path)
+        try:
+            await self._means.results.trusting(home).fetch(url, path)
+        except FetchError as problem:
+            raise Unfetched(str(problem), passing=problem.passing) from None
 
     async def _find_end(self) -> None:
         """See whether a task that is not ours any more was ended by its owner."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from safelight.blobs import Blobs
 from safelight.engines import Failed, Given
-from safelight.fetching import Fetcher
+from safelight.fetching import Fetcher, FetchError, FileTooLarge
 from safelight.linked import find_linked
 from safelight.links import Links, Target
 from safelight.media_types import media_type_of
@@ -57,12 +57,20 @@ class Sources:
         if blob is None and source.url and (target := self._links.read_url(source.url)):
             blob = await self._blob_of(target)
         if blob is None:
-            await self._fetcher.on_behalf(owner).save(source.url or "", path)
+            await self._fetch(source.url or "", path, owner)
             return
         try:
             await self._blobs.save(blob, path)
         except FileNotFoundError:
             raise _gone() from None
+
+    async def _fetch(self, url: str, path: Path, owner: str) -> None:
+        try:
+            await self._fetcher.on_behalf(owner).fetch(url, path)
+        except FileTooLarge as problem:
+            raise Failed(FailureCode.INVALID_INPUT, f"{_shown(url)}: {problem}") from None
+        except FetchError as problem:
+            raise Failed(FailureCode.SOURCE_UNAVAILABLE, f"{_shown(url)}: {problem}") from None
 
     async def _blob_of(self, target: Target) -> str:
         """The blob that one of our own links leads to: no need to call ourselves for it."""
@@ -70,6 +78,11 @@ class Sources:
         if found is None:
             raise _gone()
         return found.blob
+
+
+def _shown(url: str) -> str:
+    # The query may be a signature: it is nobody's business in a message or a log.
+    return url.partition("?")[0][:200]
 
 
 def _gone() -> Failed:
