@@ -611,6 +611,28 @@ async def test_an_end_that_is_being_written_is_not_disturbed(
     assert (ended.status, ended.attempt, ended.deaths) == (Status.FAILED, 1, 0)
 
 
+async def test_who_is_to_end_does_not_wait_long_to_give_back(
+    parts: Parts, held: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker, write, refusals = parts.worker("w1"), SQLiteStore.write, 2
+
+    async def away(self: SQLiteStore, script: Script[Any]) -> Any:
+        nonlocal refusals
+        if refusals and getattr(script, "__name__", "") == "release":
+            refusals -= 1
+            raise StoreUnavailable("the database is away")
+        return await write(self, script)
+
+    run = await start(parts, held, worker)
+    monkeypatch.setattr(SQLiteStore, "write", away)
+    be_patient(monkeypatch, 60, 60, broken=1)  # as it is while there is all the time in the world
+
+    await asyncio.wait_for(worker.release(), 10)
+
+    assert (await run, refusals) == (False, 0)
+    assert (await parts.task()).deaths == 0
+
+
 async def test_what_cannot_be_given_back_is_left_to_others(
     hasty: Parts, held: Held, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -172,6 +172,7 @@ class Worker:
         A run is told once, however often this is called: it would leave off giving its task back.
         """
         self._releasing = True
+        self._means.patience.hurry()
         chosen = {
             id: running.work
             for id, running in self._running.items()

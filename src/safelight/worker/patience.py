@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
@@ -23,6 +24,8 @@ _T = TypeVar("_T")
 _NOTE_SECONDS, _QUIET_SECONDS = 3.0, 10.0
 # The pauses before a write is tried again that the database refused.
 _PAUSES = partial(Pauses, first=0.2, longest=15.0, growth=5.0)
+# No longer than this where the process is about to end: what is given back must be so before.
+_HURRIED_SECONDS = 0.5
 # What is away comes back; what is broken is not mended by waiting longer than this.
 _BROKEN_SECONDS = 20.0
 
@@ -34,6 +37,11 @@ class Patience:
         self._store = store
         self._seconds = seconds
         self._quiet_until = 0.0
+        self._hurried = asyncio.Event()
+
+    def hurry(self) -> None:
+        """Try again sooner from now on: there is not much time left."""
+        self._hurried.set()
 
     async def write(self, script: Callable[[], AnyScript[_T]]) -> _T:
         """Write, and when the database refuses (a full disk), try again for a while."""
@@ -55,7 +63,13 @@ class Patience:
                 if time.monotonic() - began + pause > limit:
                     raise
                 _log.warning("will_try_again", seconds=pause, exc_info=problem)
-                await asyncio.sleep(pause)
+                await self._pause(pause)
+
+    async def _pause(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds - _HURRIED_SECONDS):
+                await self._hurried.wait()
+        await asyncio.sleep(min(seconds, _HURRIED_SECONDS))
 
     async def note(self, script: AnyScript[_T]) -> _T | None:
         """Write what need not be written; None where it was not, or not soon."""
