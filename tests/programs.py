@@ -220,6 +220,9 @@ def _become(order: dict[str, object], output: int, errors: int) -> None:
     os.chdir(str(order["cwd"]))
     os.environ.clear()
     os.environ.update(order["env"])
+    # As an interpreter does at its start.
+    paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    sys.path[:0] = [path for path in paths if path and path not in sys.path]
     sys.argv = ["safelight", *order["words"]]
 
 
