@@ -182,6 +182,7 @@ def test_who_asks_carries_no_server() -> None:
     assert set(map(box, client_side())) == ASKING | {
         "errors",
         "media_types",
+        "pauses",
         "plugins",
         "sizes",
         "task",
