@@ -619,7 +619,8 @@ class Client:
 class _Turns:
     """Turns at a rate that all who take them share: first come, first served.
 
-    A turn is taken when it is due. Whoever gives up before has taken none.
+    A turn is taken when it is due. Whoever gives up before has taken none. Of this client alone,
+    and without a store, which `turns.py` shares among processes that take theirs ahead.
     """
 
     def __init__(self, per_second: float) -> None:

@@ -1,7 +1,8 @@
 """Turns to ask another service something: so many a second, over all processes together.
 
 A process takes a few turns at a time from the store, so that a busy one does not write for each.
-When they are is said by the clock that all processes share, and waited for by this one's own.
+When they are is said by the clock that all processes share, and waited for by this one's own. The
+client has turns of its own: it shares them with nobody, and has no store to take them from.
 """
 
 from __future__ import annotations
