@@ -82,7 +82,7 @@ async def test_a_page_is_new_and_its_total_no_less_than_what_it_shows(
     lists = Lists(store, clock=lambda: now)
 
     async def total(**asked: int) -> tuple[int, int]:
-        page = await lists.find("alice", List(**asked), 0)  # type: ignore[arg-type]
+        page = await lists.page("alice", List(**asked), 0)  # type: ignore[arg-type]
         return len(page.tasks), page.total
 
     assert await total(limit=2) == (0, 0)
@@ -107,8 +107,8 @@ async def test_the_pages_after_an_id_have_the_total_of_the_whole_list(
     lists = Lists(store)
     await add(store, 5)
 
-    first = await lists.find("alice", List(limit=3), 0)
-    last = await lists.find("alice", List(limit=3, before=first.following), 0)
+    first = await lists.page("alice", List(limit=3), 0)
+    last = await lists.page("alice", List(limit=3, before=first.following), 0)
 
     assert (len(last.tasks), last.total, last.following) == (2, 5, None)
 
@@ -118,9 +118,9 @@ async def test_counts_are_by_who_asks_and_for_what(open_stores: OpenStores) -> N
     lists = Lists(store)
     await add(store, 5)
 
-    assert (await lists.find("alice", List(limit=1), 0)).total == 5
-    assert (await lists.find("bob", List(limit=1), 0)).total == 0
-    assert (await lists.find("alice", List(limit=1, since=NOW + 3), 0)).total == 2
+    assert (await lists.page("alice", List(limit=1), 0)).total == 5
+    assert (await lists.page("bob", List(limit=1), 0)).total == 0
+    assert (await lists.page("alice", List(limit=1, since=NOW + 3), 0)).total == 2
 
 
 # --------------------------------------------------------------------- that they hold nobody up
@@ -131,11 +131,11 @@ async def test_lists_and_counts_do_not_hold_up_the_loop(large: Store) -> None:
 
     async def on_the_loop() -> None:
         for asked in (FAR, NONE):
-            await large.read(scripts.find("alice", asked, 0))
+            await large.read(scripts.list_tasks("alice", asked, 0))
         await large.read(scripts.count("alice", List(), 0))
 
     async def aside() -> None:
-        asked = [lists.find("alice", each, 0) for each in (List(), FAR, NONE) * 3]
+        asked = [lists.page("alice", each, 0) for each in (List(), FAR, NONE) * 3]
         assert {page.total for page in await asyncio.gather(*asked)} == {0, MANY}
 
     assert await held_by(aside) < await held_by(on_the_loop) / 2
@@ -161,10 +161,10 @@ async def _seconds(act: Callable[[], Awaitable[object]]) -> float:
 
 async def test_a_caller_with_many_tasks_keeps_no_other_waiting(large: Store) -> None:
     lists = Lists(large)
-    many = [asyncio.create_task(lists.find("alice", NONE, 0)) for _ in range(8)]
+    many = [asyncio.create_task(lists.page("alice", NONE, 0)) for _ in range(8)]
     await asyncio.sleep(0)
 
-    assert (await lists.find("bob", List(), 0)).tasks == ()
+    assert (await lists.page("bob", List(), 0)).tasks == ()
 
     assert sum(each.done() for each in many) < 8
     assert [page.total for page in await asyncio.gather(*many)] == [0] * 8
@@ -175,7 +175,7 @@ async def test_who_would_wait_too_long_is_told_so(
 ) -> None:
     monkeypatch.setattr("safelight.lists._WAIT_SECONDS", 0.01)
     lists = Lists(large)
-    many = [lists.find("alice", NONE, 0) for _ in range(4)]
+    many = [lists.page("alice", NONE, 0) for _ in range(4)]
 
     first, *others = await asyncio.gather(*many, return_exceptions=True)
 
@@ -188,12 +188,12 @@ async def test_a_list_that_nobody_waits_for_keeps_its_place_until_it_is_read(
 ) -> None:
     monkeypatch.setattr("safelight.lists._WAIT_SECONDS", 0.01)
     lists = Lists(large)
-    left = asyncio.create_task(lists.find("alice", NONE, 0))
+    left = asyncio.create_task(lists.page("alice", NONE, 0))
     await asyncio.sleep(0.001)
     left.cancel()
 
     with pytest.raises(StoreUnavailable):
-        await lists.find("alice", NONE, 0)
+        await lists.page("alice", NONE, 0)
 
     monkeypatch.setattr("safelight.lists._WAIT_SECONDS", 60)
-    assert (await lists.find("alice", NONE, 0)).total == 0
+    assert (await lists.page("alice", NONE, 0)).total == 0

@@ -35,12 +35,12 @@ class Lists:
         self._places = asyncio.Semaphore(_AT_ONCE)
         self._own: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
-    async def find(self, who: str, asked: List, oldest: int) -> Page:
+    async def page(self, who: str, asked: List, oldest: int) -> Page:
         """The tasks that `who` asks for, and how many there are in all, as of some seconds ago.
 
         Raises `StoreUnavailable`, also where too many others are ahead.
         """
-        page = await self._read(who, scripts.find(who, asked, oldest))
+        page = await self._read(who, scripts.list_tasks(who, asked, oldest))
         if _is_the_end(page, asked):
             return page
         what = (who, asked.kind, asked.statuses, asked.since, asked.until)

@@ -370,7 +370,7 @@ class Service:
         if not 1 <= asked.limit <= _MOST_IN_A_LIST:
             raise InvalidValue(f"limit: must be 1 to {_MOST_IN_A_LIST}", parameter="limit")
         try:
-            return await self._lists.find(who, asked, self._oldest())
+            return await self._lists.page(who, asked, self._oldest())
         except TooLong:
             raise InvalidValue(
                 "limit: so many tasks with such long texts are not told together; ask for fewer",

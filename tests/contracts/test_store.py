@@ -150,7 +150,7 @@ async def test_a_task_is_its_owners_alone(store: Store) -> None:
     assert await store.get(ID, "bob", 0) is None
     assert await store.write(scripts.cancel(ID, "bob", NOW)) is None
     assert await store.write(scripts.delete((ID,), "bob", None)) == ()
-    assert (await store.read(scripts.find("bob", List(), 0))).total == 0
+    assert (await store.read(scripts.list_tasks("bob", List(), 0))).total == 0
     assert (await get(store)).status is Status.QUEUED
 
 
@@ -240,7 +240,7 @@ async def test_many_at_once_with_one_token_make_one_task(store: Store) -> None:
 
     assert sum(one.new for one in accepted) == 1
     assert len({one.task.id for one in accepted}) == 1
-    assert (await store.read(scripts.find("alice", List(), 0))).total == 1
+    assert (await store.read(scripts.list_tasks("alice", List(), 0))).total == 1
 
 
 async def test_a_token_is_forgotten_with_its_task(store: Store) -> None:
@@ -270,7 +270,7 @@ async def test_many_at_once_use_a_forgotten_token_once(store: Store) -> None:
 
     assert sum(one.new for one in accepted) == 1
     assert len({one.task.id for one in accepted}) == 1
-    assert (await store.read(scripts.find("alice", List(), NOW + 40))).total == 1
+    assert (await store.read(scripts.list_tasks("alice", List(), NOW + 40))).total == 1
 
 
 async def test_a_token_whose_task_is_forgotten_at_that_very_moment_is_taken(store: Store) -> None:
@@ -342,7 +342,7 @@ async def test_of_many_bodies_at_once_with_one_token_one_is_taken(store: Store) 
     )
 
     assert sorted(type(one) is DifferentBody for one in told) == [False] + [True] * 9
-    assert (await store.read(scripts.find("alice", List(), 0))).total == 1
+    assert (await store.read(scripts.list_tasks("alice", List(), 0))).total == 1
 
 
 async def test_a_deleted_task_gives_its_token_back(store: Store) -> None:
@@ -858,7 +858,7 @@ async def test_the_same_tasks_are_deleted_by_several_at_once(store: Store) -> No
     )
 
     assert not set(removed[0]) & set(removed[1])
-    assert (await store.read(scripts.find("alice", List(), 0))).total == 0
+    assert (await store.read(scripts.list_tasks("alice", List(), 0))).total == 0
 
 
 async def test_delete_removes_the_owners_tasks_of_that_kind(store: Store) -> None:
@@ -973,7 +973,7 @@ async def test_a_list_is_paged_by_the_last_id(store: Store, ten: list[str]) -> N
     before = None
     pages = 0
     while pages == 0 or before is not None:
-        page = await store.read(scripts.find("alice", List(limit=4, before=before), 0))
+        page = await store.read(scripts.list_tasks("alice", List(limit=4, before=before), 0))
         seen += [one.id for one in page.tasks]
         assert len(page.tasks) <= page.total <= 10
         before, pages = page.following, pages + 1
@@ -985,7 +985,7 @@ async def test_a_list_is_paged_by_the_last_id(store: Store, ten: list[str]) -> N
 async def test_a_page_that_ends_with_the_list_has_none_following(
     store: Store, ten: list[str]
 ) -> None:
-    page = await store.read(scripts.find("alice", List(limit=10), 0))
+    page = await store.read(scripts.list_tasks("alice", List(limit=10), 0))
 
     assert [one.id for one in page.tasks] == ten[::-1]
     assert page.following is None
@@ -997,7 +997,7 @@ async def test_a_long_page_is_whole_and_in_order(store: Store) -> None:
         await store.write(scripts.add(task(id), ""))
 
     for limit, offset in ((110, 5), (49, 0), (50, 0), (51, 7), (122, 0), (123, 0), (200, 20)):
-        page = await store.read(scripts.find("alice", List(limit=limit, offset=offset), 0))
+        page = await store.read(scripts.list_tasks("alice", List(limit=limit, offset=offset), 0))
         wanted = ids[::-1][offset : offset + limit]
         assert [found.id for found in page.tasks] == wanted
         more = offset + limit < len(ids)
@@ -1010,20 +1010,20 @@ async def test_a_page_of_long_texts_has_an_end(store: Store) -> None:
         long = task(new_id(NOW + number, bytes(6)), prompt="x" * 1000)
         await store.write(scripts.add(long, ""))
 
-    page = await store.read(scripts.find("alice", List(limit=40), 0, 60_000))
+    page = await store.read(scripts.list_tasks("alice", List(limit=40), 0, 60_000))
     assert len(page.tasks) == 40
     with pytest.raises(scripts.TooLong):
-        await store.read(scripts.find("alice", List(limit=100), 0, 60_000))
+        await store.read(scripts.list_tasks("alice", List(limit=100), 0, 60_000))
 
 
 async def test_a_list_is_paged_by_offset(store: Store, ten: list[str]) -> None:
-    page = await store.read(scripts.find("alice", List(limit=3, offset=8), 0))
+    page = await store.read(scripts.list_tasks("alice", List(limit=3, offset=8), 0))
 
     assert [one.id for one in page.tasks] == [ten[1], ten[0]]
     assert (page.total, page.offset, page.limit, page.following) == (10, 8, 3, None)
-    beyond = await store.read(scripts.find("alice", List(limit=3, offset=50), 0))
+    beyond = await store.read(scripts.list_tasks("alice", List(limit=3, offset=50), 0))
     assert (beyond.tasks, beyond.total, beyond.following) == ((), 0, None)
-    part = await store.read(scripts.find("alice", List(limit=3, offset=2), 0))
+    part = await store.read(scripts.list_tasks("alice", List(limit=3, offset=2), 0))
     assert (part.total, part.following) == (
         6,
         part.tasks[-1].id,
@@ -1047,7 +1047,7 @@ FILTERS = [
 async def test_a_list_is_filtered_and_counted(
     store: Store, ten: list[str], asked: List, wanted: list[int]
 ) -> None:
-    page = await store.read(scripts.find("alice", asked, 0))
+    page = await store.read(scripts.list_tasks("alice", asked, 0))
 
     assert [one.id for one in page.tasks] == [ten[n] for n in wanted]
     assert page.total == len(wanted)
@@ -1064,7 +1064,7 @@ async def test_what_ended_long_ago_is_gone(store: Store, ten: list[str]) -> None
     assert await store.read(scripts.get_any(ten[1], oldest)) is None
     assert await store.get(ten[2], "alice", oldest) is not None
     assert await store.get(ten[9], "alice", NOW * 2) is not None
-    page = await store.read(scripts.find("alice", List(), oldest))
+    page = await store.read(scripts.list_tasks("alice", List(), oldest))
     assert [one.id for one in page.tasks] == ten[:1:-1]
     assert page.total == await store.read(scripts.count("alice", List(), oldest)) == 8
 

@@ -294,7 +294,7 @@ def get_any(id: str, oldest: int = 0) -> Script[Task | None]:
     return read_task(rows[0]) if rows else None
 
 
-def find(owner: str, asked: List, oldest: int, most_bytes: int = MOST_LISTED) -> Script[Page]:
+def list_tasks(owner: str, asked: List, oldest: int, most_bytes: int = MOST_LISTED) -> Script[Page]:
     """The tasks of `owner` that `asked` asks for, the newest first.
 
     Its total is how many there are at least: all of them where the page, counted by an offset, is
