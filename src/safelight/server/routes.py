@@ -13,8 +13,8 @@ from safelight.counts import Counts
 from safelight.links import FILES
 from safelight.server.doors import Doors
 from safelight.server.files import Files
+from safelight.server.landing import landing_page
 from safelight.server.metrics import Metrics
-from safelight.server.page import page
 from safelight.server.readiness import Readiness
 from safelight.server.receiver import Receiver
 from safelight.store import Store, StoreUnavailable, scripts
@@ -63,7 +63,7 @@ class Routes:
         )
 
     async def _page(self, request: Request) -> Response:
-        return page(self._doors, str(request.base_url).rstrip("/"))
+        return landing_page(self._doors, str(request.base_url).rstrip("/"))
 
     async def _healthz(self, request: Request) -> Response:
         return PlainTextResponse("ok\n")

@@ -27,7 +27,7 @@ One task, one id, every dialect. This server speaks:</p>
 """
 
 
-def page(doors: Doors, base: str) -> Response:
+def landing_page(doors: Doors, base: str) -> Response:
     """The page, for a server that is called `base`."""
     sections = [_section(dialect, doors.base_of(dialect, base), base) for dialect in doors.named]
     footer = (
