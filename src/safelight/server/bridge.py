@@ -1,8 +1,8 @@
 """HTTP to a dialect and back: one ASGI callable in front of all of them.
 
 Whatever goes wrong where a dialect's door is (no such route, bad JSON, too large a body, a bug of
-ours) is told in that dialect's own words. What no dialect answers for goes on to the application
-behind.
+ours) is told in that dialect's own words. What no dialect answers for goes on to the
+application of the server's own routes.
 
 The rule that binds whoever edits it is cost before trust: the route, the key and the rate are
 judged from the head alone wherever it tells them, and only then is a body received; and no
@@ -60,7 +60,7 @@ _T = TypeVar("_T")
 
 
 class Bridge:
-    """Answers where there are `doors` to dialects; anything else is for `behind`."""
+    """Answers where there are `doors` to dialects; anything else is for `fallback`."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class Bridge:
         metrics: Metrics,
         bodies: Bodies,
         waiting: Waiting,
-        behind: ASGIApp,
+        fallback: ASGIApp,
         *,
         max_body: int,
         public_url: str | None,
@@ -86,7 +86,7 @@ class Bridge:
         self._metrics = metrics
         self._bodies = bodies
         self._waiting = waiting
-        self._behind = behind
+        self._fallback = fallback
         self._readers = ThreadPoolExecutor(_READERS, "safelight-read")
         self._max_body = max_body
         self._public_url = public_url
@@ -96,17 +96,17 @@ class Bridge:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._behind(scope, receive, send)
+            await self._fallback(scope, receive, send)
             return
         entry = self._doors.find(scope["path"]) or self._doors.nearest(scope["path"])
         if entry is None:
-            await self._behind(scope, receive, send)
+            await self._fallback(scope, receive, send)
             return
         head = _read_head(scope, entry.path)
         # Under its own name all is a dialect's.
         meant = entry.by_name or len(head.query) > _MOST_QUERY or entry.dialect.claims(head)
         if not meant:
-            await self._behind(scope, receive, send)
+            await self._fallback(scope, receive, send)
             return
         room = self._bodies.room("", head)
         response = await self._answer(entry, head, room, receive)
@@ -366,13 +366,13 @@ def _fault_of(problem: Exception, path: str) -> Fault:
             return Internal(f"The server made a mistake ({incident})", incident=incident)
 
 
-def called_url(request: Request, behind: str = "") -> str | None:
+def called_url(request: Request, path: str = "") -> str | None:
     """What the caller calls this server; None where it says no such thing.
 
-    `behind` is the path of the address that he may have.
+    `path` is that of the address that he may have.
     """
-    # Tencent's Python SDK may send a Host header with the scheme before it, and the path behind it.
-    host = (request.header("host") or "").removeprefix("http://").removesuffix(behind)
+    # Tencent's Python SDK may send a Host header with the scheme before it, and the path after it.
+    host = (request.header("host") or "").removeprefix("http://").removesuffix(path)
     return f"http://{host}" if _HOST.fullmatch(host) else None
 
 
