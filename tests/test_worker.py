@@ -32,7 +32,6 @@ from safelight.blob_names import task_folder
 from safelight.blobs import Blobs
 from safelight.config import ModelRule
 from safelight.engines import (
-    Errand,
     Event,
     Failed,
     File,
@@ -41,6 +40,7 @@ from safelight.engines import (
     Preview,
     Progress,
     Remember,
+    RemoteJob,
     Started,
     Waiting,
 )
@@ -571,7 +571,7 @@ async def test_what_is_being_given_back_is_not_disturbed(sending: Parts) -> None
     run = await send(sending, play, worker)
     holding = asyncio.create_task(sending.store.write(hold()))
     await asyncio.sleep(0)
-    releasing = [asyncio.create_task(worker.release(elsewhere=True))]
+    releasing = [asyncio.create_task(worker.release(remote_only=True))]
     await until(lambda: play.ended == [False, False])  # the engine is closed: now it is written
     await asyncio.sleep(0.05)
     releasing += [asyncio.create_task(worker.release(elsewhere)) for elsewhere in (False, True)]
@@ -695,8 +695,8 @@ async def sending(parts: Parts) -> Parts:
     return parts
 
 
-def errand_of(job: Job) -> Errand:
-    assert isinstance(job, Errand)
+def remote_of(job: Job) -> RemoteJob:
+    assert isinstance(job, RemoteJob)
     return job
 
 
@@ -711,8 +711,8 @@ class Elsewhere:
         self.ended: list[bool] = []
 
     async def __call__(self, job: Job) -> AsyncIterator[Event]:
-        errand = errand_of(job)
-        self.ended.append(errand.ended())
+        remote = remote_of(job)
+        self.ended.append(remote.ended())
         try:
             yield Remember(memory=self.remembered)
             if self.started:
@@ -721,7 +721,7 @@ class Elsewhere:
             await self.gate.wait()
             yield write_picture(job)
         finally:
-            self.ended.append(errand.ended())
+            self.ended.append(remote.ended())
 
 
 async def send(parts: Parts, play: Elsewhere, worker: Worker) -> asyncio.Task[bool]:
@@ -733,7 +733,7 @@ async def send(parts: Parts, play: Elsewhere, worker: Worker) -> asyncio.Task[bo
     return run
 
 
-async def test_an_engine_that_waits_is_given_an_errand(sending: Parts) -> None:
+async def test_an_engine_that_waits_is_given_a_remote_job(sending: Parts) -> None:
     async def secret(name: str) -> str:
         return f"the key {name}"
 
@@ -743,10 +743,10 @@ async def test_an_engine_that_waits_is_given_an_errand(sending: Parts) -> None:
     told: list[str] = []
 
     async def play(job: Job) -> AsyncIterator[Event]:
-        errand = errand_of(job)
-        told.append(await errand.secret("kie"))
-        await errand.take_turn("kie", 100, False)
-        assert not errand.ended()
+        remote = remote_of(job)
+        told.append(await remote.secret("kie"))
+        await remote.take_turn("kie", 100, False)
+        assert not remote.ended()
         yield write_picture(job)
 
     sending.engine.play = play
@@ -755,7 +755,7 @@ async def test_an_engine_that_waits_is_given_an_errand(sending: Parts) -> None:
     assert await sending.worker().run(ID, "sender")
 
     assert (await sending.task()).status is Status.SUCCEEDED
-    (job,) = map(errand_of, sending.engine.jobs)
+    (job,) = map(remote_of, sending.engine.jobs)
     assert (job.memory, job.options, told) == ({}, {"steps": 4}, ["the key kie"])
     assert (job.folder.parent, job.max_pixels) == (sending.scratch, 1_000_000)
     (given,) = job.sources
@@ -775,10 +775,10 @@ async def test_without_a_public_address_a_source_has_no_link(sending: Parts) -> 
     assert [given.url for given in job.sources] == [None]
 
 
-async def test_a_job_of_another_engine_is_no_errand(parts: Parts) -> None:
+async def test_a_job_of_another_engine_is_no_remote_job(parts: Parts) -> None:
     await parts.run()
 
-    assert not isinstance(parts.engine.jobs[0], Errand)
+    assert not isinstance(parts.engine.jobs[0], RemoteJob)
 
 
 async def no_key(name: str) -> None:
@@ -792,7 +792,7 @@ async def test_a_key_that_is_not_there_fails_the_task(
     sending.secret = secret
 
     async def play(job: Job) -> AsyncIterator[Event]:
-        await errand_of(job).secret("kie")
+        await remote_of(job).secret("kie")
         yield write_picture(job)
 
     ended = await sending.run(play)
@@ -836,7 +836,7 @@ async def test_the_next_attempt_is_given_what_was_remembered(sending: Parts, how
         await run
 
     ended = await sending.task()
-    memories = [errand_of(job).memory for job in sending.engine.jobs]
+    memories = [remote_of(job).memory for job in sending.engine.jobs]
     assert memories == [{}, {"id": "cgt-1"}]
     assert await sending.store.read(scripts.recall(ID)) == {"id": "cgt-1", "polls": 7}
     assert (ended.status, ended.attempt) == (Status.SUCCEEDED, 2)
@@ -963,7 +963,7 @@ async def test_deaths_do_not_fail_a_task_that_another_service_has(
 
     ended = await sending.task()
     assert (ended.status, ended.deaths) == (Status.SUCCEEDED, deaths)
-    assert errand_of(sending.engine.jobs[0]).memory == {"id": "cgt-1"}
+    assert remote_of(sending.engine.jobs[0]).memory == {"id": "cgt-1"}
 
 
 async def test_three_deaths_fail_a_task_that_no_service_has(sending: Parts) -> None:
@@ -1001,7 +1001,7 @@ async def test_memory_that_cannot_be_read_just_now_is_waited_for(
     await sending.worker().run(ID, "sender")
 
     assert refusals == 0
-    assert [errand_of(job).memory for job in sending.engine.jobs] == [{"id": "cgt-1"}]
+    assert [remote_of(job).memory for job in sending.engine.jobs] == [{"id": "cgt-1"}]
 
 
 async def test_an_engine_that_waits_keeps_the_time_itself(sending: Parts) -> None:
@@ -1028,7 +1028,7 @@ async def test_turns_are_shared_by_the_workers_of_one_store(sending: Parts) -> N
     times: list[float] = []
 
     async def play(job: Job) -> AsyncIterator[Event]:
-        await errand_of(job).take_turn("kie", 20, False)
+        await remote_of(job).take_turn("kie", 20, False)
         times.append(time.time())
         yield write_picture(job)
 
@@ -1056,7 +1056,7 @@ async def test_a_turn_that_the_database_cannot_give_is_waited_for(
         return await write(self, script)
 
     async def play(job: Job) -> AsyncIterator[Event]:
-        await errand_of(job).take_turn("kie", 100, False)
+        await remote_of(job).take_turn("kie", 100, False)
         yield write_picture(job)
 
     be_patient(monkeypatch, 0.01, 0.01, broken=10.0)

@@ -112,7 +112,7 @@ class Job(Record, frozen=True, kw_only=True):
         return self.task.submit
 
 
-class Errand(Job, frozen=True, kw_only=True):
+class RemoteJob(Job, frozen=True, kw_only=True):
     """A job for an engine that has it done elsewhere: what it needs to do so once, and in turn.
 
     `memory` is what an earlier run of the task has yielded as `Remember` last. Where there is any,
@@ -155,11 +155,11 @@ class Unfetched(Exception):
 class Traits(Record, frozen=True, kw_only=True):
     """How an engine's tasks are to be run.
 
-    An engine that `waits` has its tasks done elsewhere: it is given an `Errand`, its tasks count as
-    queued until it yields `Started`, and it keeps their time itself. `concurrency` is how many of
-    its tasks one process runs at once, beside those of the other engines; None: it shares theirs.
-    Of one that `passes_on`, its `check` says which of `Submit.demands` it cannot; of others nothing
-    may be demanded.
+    An engine that `waits` has its tasks done elsewhere: it is given a `RemoteJob`, its tasks count
+    as queued until it yields `Started`, and it keeps their time itself. `concurrency` is how many
+    of its tasks one process runs at once, beside those of the other engines; None: it shares
+    theirs. Of one that `passes_on`, its `check` says which of `Submit.demands` it cannot; of others
+    nothing may be demanded.
     """
 
     waits: bool = False

@@ -25,7 +25,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from safelight.engines import (
     Engine,
-    Errand,
     Event,
     Failed,
     File,
@@ -33,6 +32,7 @@ from safelight.engines import (
     Job,
     Log,
     Remember,
+    RemoteJob,
     Started,
     Traits,
     Unfetched,
@@ -109,7 +109,7 @@ class _Order(NamedTuple):
     """A task, and whom it is put to."""
 
     client: openai.AsyncOpenAI
-    job: Errand
+    job: RemoteJob
     options: Options
 
 
@@ -161,7 +161,7 @@ class OpenAI(Engine):
 
     async def run(self, job: Job) -> AsyncGenerator[Event]:
         """Ask once, wait for the answer whatever happens here, and keep the pictures."""
-        assert isinstance(job, Errand)  # as its traits say
+        assert isinstance(job, RemoteJob)  # as its traits say
         options = read_options(job.options)
         if "asking" in job.memory:
             raise _unknown(job, options, "the worker ended before it had the answer")
@@ -255,7 +255,7 @@ async def _ask(order: _Order) -> Any:
         raise _Unread(f"its answer was not whole within {seconds:g} seconds") from None
 
 
-def _files(job: Errand) -> dict[str, Any]:
+def _files(job: RemoteJob) -> dict[str, Any]:
     """The pictures to send, by the names of that API."""
     images = [_file(given) for given in job.sources if given.role is not Role.MASK]
     masks = [_file(given) for given in job.sources if given.role is Role.MASK]
@@ -270,7 +270,7 @@ def _file(given: Given) -> tuple[str, bytes, str]:
     return name, given.path.read_bytes(), given.media_type
 
 
-def _words(job: Errand, options: Options) -> dict[str, Any]:
+def _words(job: RemoteJob, options: Options) -> dict[str, Any]:
     """What is asked for, in that API's words."""
     submit = job.submit
     words: dict[str, Any] = {"prompt": submit.prompt, "model": options.model or submit.model}
@@ -285,7 +285,7 @@ def _words(job: Errand, options: Options) -> dict[str, Any]:
     return words
 
 
-def _first_size(job: Errand) -> tuple[int, int] | None:
+def _first_size(job: RemoteJob) -> tuple[int, int] | None:
     """The size of the first picture, which `auto` follows; None where it is not to be had."""
     from PIL import Image
 
@@ -485,7 +485,7 @@ def _said(problem: Exception, order: _Order) -> str:
     return text.replace(order.client.api_key, "(the key)")[:300]
 
 
-def _unknown(job: Errand, options: Options, why: str) -> Failed:
+def _unknown(job: RemoteJob, options: Options, why: str) -> Failed:
     return Failed(
         FailureCode.SUBMISSION_UNKNOWN,
         f"{options.url} may have made this, and may charge for it: {why}. It was asked once, for "

@@ -22,7 +22,6 @@ from safelight import dialects
 from safelight.client import AsyncClient, read_data_url
 from safelight.engines import (
     Engine,
-    Errand,
     Event,
     Failed,
     File,
@@ -31,6 +30,7 @@ from safelight.engines import (
     Log,
     Progress,
     Remember,
+    RemoteJob,
     Started,
     Traits,
     Unfetched,
@@ -145,7 +145,7 @@ class UpstreamEngine(Engine):
 
     async def run(self, job: Job) -> AsyncGenerator[Event]:
         """Submit, wait, and fetch the files; resumed by what was remembered."""
-        assert isinstance(job, Errand)  # as its traits say
+        assert isinstance(job, RemoteJob)  # as its traits say
         provider = self._provider(read_options(job.options))
         run, done = _Run(provider, job), False
         try:
@@ -188,7 +188,7 @@ class _Service:
         self._hold_until = max(self._hold_until, time.monotonic() + seconds)
         return seconds
 
-    async def turn(self, job: Errand, per_second: float, urgent: bool) -> None:
+    async def turn(self, job: RemoteJob, per_second: float, urgent: bool) -> None:
         """Wait until it may be asked something, by any of all workers."""
         while True:
             await asyncio.sleep(max(0.0, self._left()))
@@ -265,7 +265,7 @@ class _Provider:
             del self.paces[next(iter(self.paces))]
         return pace
 
-    async def turn(self, job: Errand, urgent: bool = False) -> None:
+    async def turn(self, job: RemoteJob, urgent: bool = False) -> None:
         """Wait until the service may be asked something; what is urgent is asked first."""
         await self.service.turn(job, self._per_second, urgent)
 
@@ -273,7 +273,7 @@ class _Provider:
 class _Run:
     """One task's way through another service."""
 
-    def __init__(self, provider: _Provider, job: Errand) -> None:
+    def __init__(self, provider: _Provider, job: RemoteJob) -> None:
         self._provider = provider
         self._job = job
         options = provider.options

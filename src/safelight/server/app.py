@@ -182,11 +182,11 @@ class App:
         self.queue.stop()
         until = asyncio.get_running_loop().time() + self.settings.grace + GIVING_BACK_SECONDS
         if self._working is not None:
-            elsewhere = asyncio.create_task(self.worker.release(elsewhere=True))
+            remote = asyncio.create_task(self.worker.release(remote_only=True))
             await asyncio.wait([self._working], timeout=self.settings.grace)
             self.waiting.end()
             rest = asyncio.create_task(self.worker.release())
-            await _wait_until(until, self._working, elsewhere, rest)
+            await _wait_until(until, self._working, remote, rest)
         self.waiting.end()
         if self.worker.running:
             _log.warning("not_given_back", tasks=self.worker.running)

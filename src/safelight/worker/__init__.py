@@ -165,18 +165,19 @@ class Worker:
             if task is None or task.ended:
                 self.stop(task_id)
 
-    async def release(self, elsewhere: bool = False) -> None:
+    async def release(self, remote_only: bool = False) -> None:
         """Stop all runs and give their tasks back, to be run again.
 
-        Or those alone whose tasks are done `elsewhere`: they lose nothing by it, and need no grace.
-        A run is told once, however often this is called: it would leave off giving its task back.
+        With `remote_only` those alone whose tasks are done elsewhere: they lose nothing by it, and
+        need no grace. A run is told once, however often this is called: it would leave off giving
+        its task back.
         """
         self._releasing = True
         self._means.patience.hurry()
         chosen = {
             id: running.work
             for id, running in self._running.items()
-            if running.run.waits or not elsewhere
+            if running.run.waits or not remote_only
         }
         for id, work in chosen.items():
             if id not in self._released:

@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from safelight.engines import Errand, Event, Failed, File, Given, Job, Unfetched, Waiting
+from safelight.engines import Event, Failed, File, Given, Job, RemoteJob, Unfetched, Waiting
 from safelight.engines.kit.paid import see_through
 from safelight.errors import UnknownModel
 from safelight.fetching import Fetcher, FetchError
@@ -273,7 +273,7 @@ class _Attempt:
         )
         if not self._waits(place):
             return job
-        return Errand(
+        return RemoteJob(
             **msgspec.structs.asdict(job),
             memory=self._memory,
             fetch_sources=self._fetch_sources,
