@@ -58,7 +58,7 @@ OTHER = new_id(NOW, b"other.")
 
 
 @dataclass
-class Parts:
+class Bench:
     """A worker and what it works with."""
 
     store: SQLiteStore
@@ -126,9 +126,9 @@ class Parts:
 
 
 @pytest.fixture
-async def parts(tmp_path: Path) -> AsyncIterator[Parts]:
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     store, files = SQLiteStore.open(tmp_path / "db"), tmp_path / "files"
-    yield Parts(
+    yield Bench(
         store,
         Blobs.local(files),
         files,
@@ -173,9 +173,9 @@ def be_patient(
 
 
 @contextmanager
-def held_by_another(parts: Parts) -> Iterator[None]:
+def held_by_another(bench: Bench) -> Iterator[None]:
     """Somebody else writes in the database, and does not come to an end."""
-    other = connect(parts.scratch.parent / "db")
+    other = connect(bench.scratch.parent / "db")
     other.execute("begin immediate")
     try:
         yield
@@ -184,32 +184,32 @@ def held_by_another(parts: Parts) -> Iterator[None]:
 
 
 @pytest.fixture
-async def hasty(parts: Parts, tmp_path: Path) -> AsyncIterator[Parts]:
-    """Parts whose store does not wait long for others."""
-    await parts.store.close()
-    parts.store = SQLiteStore.open(tmp_path / "db", busy=0.05)
-    yield parts
-    await parts.store.close()
+async def hasty(bench: Bench, tmp_path: Path) -> AsyncIterator[Bench]:
+    """A bench whose store does not wait long for others."""
+    await bench.store.close()
+    bench.store = SQLiteStore.open(tmp_path / "db", busy=0.05)
+    yield bench
+    await bench.store.close()
 
 
 # ------------------------------------------------------------------------------------- success
 
 
-async def test_a_run_ends_with_its_files_kept(parts: Parts) -> None:
-    ended = await parts.run()
+async def test_a_run_ends_with_its_files_kept(bench: Bench) -> None:
+    ended = await bench.run()
 
     (artifact,) = ended.artifacts
     assert (ended.status, ended.progress, ended.attempt) == (Status.SUCCEEDED, 100, 1)
     assert artifact.blob == f"{task_folder(ID)}1-0.png"
     assert (artifact.media_type, artifact.width, artifact.height) == ("image/png", 8, 6)
     assert artifact.size == len(picture())
-    assert await parts.blobs.get(artifact.blob) == picture()
-    assert await parts.told() == ["queued", "running", "succeeded"]
-    assert parts.left() == []
-    assert [name for name, _ in parts.observed] == ["player"]
+    assert await bench.blobs.get(artifact.blob) == picture()
+    assert await bench.told() == ["queued", "running", "succeeded"]
+    assert bench.left() == []
+    assert [name for name, _ in bench.observed] == ["player"]
 
 
-async def test_several_files_keep_their_order(parts: Parts) -> None:
+async def test_several_files_keep_their_order(bench: Bench) -> None:
     async def play(job: Job) -> AsyncIterator[Event]:
         for n in range(3):
             yield write_picture(job, f"{n}.png", width=n + 1)
@@ -217,49 +217,49 @@ async def test_several_files_keep_their_order(parts: Parts) -> None:
         film.write_bytes(b"film")
         yield File(path=film, media_type="video/mp4", duration=2.5)
 
-    ended = await parts.run(play)
+    ended = await bench.run(play)
 
     assert [artifact.width for artifact in ended.artifacts] == [1, 2, 3, None]
     assert ended.artifacts[3].blob == f"{task_folder(ID)}1-3.mp4"
     assert ended.artifacts[3].duration == 2.5
     assert len({artifact.etag for artifact in ended.artifacts}) == 4
-    assert len(parts.kept()) == 4
+    assert len(bench.kept()) == 4
 
 
-async def test_the_engine_is_given_the_task_its_options_and_a_folder(parts: Parts) -> None:
-    parts.rules = (ModelRule(name="still", engine="sketch", options={"steps": 4}),)
+async def test_the_engine_is_given_the_task_its_options_and_a_folder(bench: Bench) -> None:
+    bench.rules = (ModelRule(name="still", engine="sketch", options={"steps": 4}),)
 
-    await parts.run()
+    await bench.run()
 
-    (job,) = parts.engine.jobs
+    (job,) = bench.engine.jobs
     assert job.options == {"steps": 4}
     assert job.submit.prompt == "a lighthouse"
     assert job.task.attempt == 1
-    assert job.folder.parent == parts.scratch
+    assert job.folder.parent == bench.scratch
     assert job.max_pixels == 1_000_000
 
 
-async def test_the_same_file_has_the_same_etag(parts: Parts) -> None:
-    await parts.run()
-    await parts.add(task(OTHER))
-    await parts.worker().run(OTHER)
+async def test_the_same_file_has_the_same_etag(bench: Bench) -> None:
+    await bench.run()
+    await bench.add(task(OTHER))
+    await bench.worker().run(OTHER)
 
-    assert (await parts.task()).artifacts[0].etag == (await parts.task(OTHER)).artifacts[0].etag
-
-
-async def test_an_ended_or_unknown_task_is_not_run(parts: Parts) -> None:
-    await parts.run()
-
-    await parts.worker().run(ID)
-    await parts.worker().run(OTHER)
-
-    assert len(parts.engine.jobs) == 1
+    assert (await bench.task()).artifacts[0].etag == (await bench.task(OTHER)).artifacts[0].etag
 
 
-async def test_a_task_is_run_once_at_a_time(parts: Parts, held: Held) -> None:
-    parts.engine.play = held
-    await parts.add()
-    worker = parts.worker()
+async def test_an_ended_or_unknown_task_is_not_run(bench: Bench) -> None:
+    await bench.run()
+
+    await bench.worker().run(ID)
+    await bench.worker().run(OTHER)
+
+    assert len(bench.engine.jobs) == 1
+
+
+async def test_a_task_is_run_once_at_a_time(bench: Bench, held: Held) -> None:
+    bench.engine.play = held
+    await bench.add()
+    worker = bench.worker()
     run = asyncio.create_task(worker.run(ID))
     await held.began.wait()
 
@@ -269,19 +269,19 @@ async def test_a_task_is_run_once_at_a_time(parts: Parts, held: Held) -> None:
     held.gate.set()
     await run
     assert not worker.runs(ID)
-    ended = await parts.task()
+    ended = await bench.task()
     assert (ended.status, ended.attempt, ended.deaths) == (Status.SUCCEEDED, 1, 0)
 
 
 # ------------------------------------------------------------------------------------- failure
 
 
-async def test_what_the_engine_says_of_its_failure_is_told(parts: Parts) -> None:
+async def test_what_the_engine_says_of_its_failure_is_told(bench: Bench) -> None:
     async def play(job: Job) -> AsyncIterator[Event]:
         yield write_picture(job)
         raise Failed(FailureCode.CONTENT_POLICY, "Not this prompt", "NSFW")
 
-    ended = await parts.run(play)
+    ended = await bench.run(play)
 
     assert ended.status is Status.FAILED
     assert ended.failure is not None
@@ -290,18 +290,18 @@ async def test_what_the_engine_says_of_its_failure_is_told(parts: Parts) -> None
         "Not this prompt",
         "NSFW",
     )
-    assert (ended.artifacts, parts.kept(), parts.left()) == ((), [], [])
+    assert (ended.artifacts, bench.kept(), bench.left()) == ((), [], [])
 
 
-async def test_what_an_engine_did_not_mean_to_raise_is_not_told(parts: Parts) -> None:
-    ended = await parts.run(raising(RuntimeError(f"key sk-very-secret in {__file__}")))
+async def test_what_an_engine_did_not_mean_to_raise_is_not_told(bench: Bench) -> None:
+    ended = await bench.run(raising(RuntimeError(f"key sk-very-secret in {__file__}")))
 
     assert ended.failure is not None
     assert ended.failure.code is FailureCode.INTERNAL
     assert ID in ended.failure.message
     for secret in ("very", "RuntimeError", "Traceback", ".py"):
         assert secret not in ended.failure.message
-    assert parts.left() == []
+    assert bench.left() == []
 
 
 BREAKS = [
@@ -314,59 +314,59 @@ BREAKS = [
 
 @pytest.mark.parametrize(("problem", "code"), BREAKS, ids=lambda value: type(value).__name__)
 async def test_every_break_ends_the_task(
-    parts: Parts, problem: Exception, code: FailureCode
+    bench: Bench, problem: Exception, code: FailureCode
 ) -> None:
-    ended = await parts.run(raising(problem))
+    ended = await bench.run(raising(problem))
 
     assert ended.status is Status.FAILED
     assert ended.failure is not None
     assert ended.failure.code is code
 
 
-async def test_a_task_that_takes_too_long_is_ended(parts: Parts, held: Held) -> None:
-    ended = await parts.run(held, time_limit=0.05)
+async def test_a_task_that_takes_too_long_is_ended(bench: Bench, held: Held) -> None:
+    ended = await bench.run(held, time_limit=0.05)
 
     assert ended.failure is not None
     assert ended.failure.code is FailureCode.TIMEOUT
     assert "0.05 seconds" in ended.failure.message
     assert held.cleaned
-    assert parts.left() == []
+    assert bench.left() == []
 
 
-async def test_a_model_may_have_a_time_limit_of_its_own(parts: Parts, held: Held) -> None:
-    parts.rules = (ModelRule(name="still", engine="sketch", time_limit=0.03),)
+async def test_a_model_may_have_a_time_limit_of_its_own(bench: Bench, held: Held) -> None:
+    bench.rules = (ModelRule(name="still", engine="sketch", time_limit=0.03),)
 
-    ended = await parts.run(held)
+    ended = await bench.run(held)
 
     assert ended.failure is not None
     assert "0.03 seconds" in ended.failure.message
 
 
-async def test_a_run_without_files_has_failed(parts: Parts) -> None:
+async def test_a_run_without_files_has_failed(bench: Bench) -> None:
     async def play(job: Job) -> AsyncIterator[Event]:
         yield Progress(percent=99)
 
-    ended = await parts.run(play)
+    ended = await bench.run(play)
 
     assert ended.failure is not None
     assert ended.failure.code is FailureCode.PROVIDER_ERROR
     assert ended.progress == 99
 
 
-async def test_a_file_that_is_not_there_has_failed(parts: Parts) -> None:
+async def test_a_file_that_is_not_there_has_failed(bench: Bench) -> None:
     async def play(job: Job) -> AsyncIterator[Event]:
         yield File(path=job.folder / "none.png", media_type="image/png")
 
-    ended = await parts.run(play)
+    ended = await bench.run(play)
 
     assert ended.failure is not None
     assert ended.failure.code is FailureCode.INTERNAL
 
 
-async def test_a_model_that_is_gone_since_is_told(parts: Parts) -> None:
-    parts.rules = (ModelRule(name="another", engine="sketch"),)
+async def test_a_model_that_is_gone_since_is_told(bench: Bench) -> None:
+    bench.rules = (ModelRule(name="another", engine="sketch"),)
 
-    ended = await parts.run()
+    ended = await bench.run()
 
     assert ended.failure is not None
     assert ended.failure.code is FailureCode.INVALID_INPUT
@@ -376,42 +376,42 @@ async def test_a_model_that_is_gone_since_is_told(parts: Parts) -> None:
 # --------------------------------------------------------------------------- cancel and delete
 
 
-async def start(parts: Parts, held: Held, worker: Worker) -> asyncio.Task[bool]:
-    parts.engine.play = held
-    await parts.add()
+async def start(bench: Bench, held: Held, worker: Worker) -> asyncio.Task[bool]:
+    bench.engine.play = held
+    await bench.add()
     run = asyncio.create_task(worker.run(ID))
     await held.began.wait()
     return run
 
 
-async def test_a_cancelled_task_is_stopped_at_once(parts: Parts, held: Held) -> None:
-    worker = parts.worker()
-    run = await start(parts, held, worker)
+async def test_a_cancelled_task_is_stopped_at_once(bench: Bench, held: Held) -> None:
+    worker = bench.worker()
+    run = await start(bench, held, worker)
 
-    await parts.store.write(scripts.cancel(ID, "alice", NOW))
+    await bench.store.write(scripts.cancel(ID, "alice", NOW))
     worker.stop(ID)
 
     assert await run is True
     assert held.cleaned
-    assert (await parts.task()).status is Status.CANCELED
-    assert (parts.kept(), parts.left(), worker.runs(ID)) == ([], [], False)
+    assert (await bench.task()).status is Status.CANCELED
+    assert (bench.kept(), bench.left(), worker.runs(ID)) == ([], [], False)
 
 
-async def test_a_deleted_task_leaves_nothing(parts: Parts, held: Held) -> None:
-    worker = parts.worker()
-    run = await start(parts, held, worker)
+async def test_a_deleted_task_leaves_nothing(bench: Bench, held: Held) -> None:
+    worker = bench.worker()
+    run = await start(bench, held, worker)
 
-    await parts.store.write(scripts.delete((ID,), "alice", None))
+    await bench.store.write(scripts.delete((ID,), "alice", None))
     worker.stop(ID)
     await run
 
     assert held.cleaned
-    assert (parts.kept(), parts.left()) == ([], [])
+    assert (bench.kept(), bench.left()) == ([], [])
 
 
 @pytest.mark.parametrize("stopped", [False, True])
 async def test_a_task_that_is_deleted_while_its_files_are_kept_leaves_none(
-    parts: Parts, stopped: bool, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, stopped: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     take, entered, gate = Blobs.take, asyncio.Event(), asyncio.Event()
 
@@ -421,29 +421,29 @@ async def test_a_task_that_is_deleted_while_its_files_are_kept_leaves_none(
         await take(self, name, data, *more)
 
     monkeypatch.setattr(Blobs, "take", slowly)
-    await parts.add()
-    worker = parts.worker()
+    await bench.add()
+    worker = bench.worker()
     run = asyncio.create_task(worker.run(ID))
     await entered.wait()
 
-    await parts.store.write(scripts.delete((ID,), "alice", None))
-    await parts.blobs.remove(task_folder(ID))
+    await bench.store.write(scripts.delete((ID,), "alice", None))
+    await bench.blobs.remove(task_folder(ID))
     if stopped:
         worker.stop(ID)
     gate.set()
     await run
 
-    assert parts.kept() == []
+    assert bench.kept() == []
 
 
 @pytest.mark.parametrize("end", ["cancel", "delete", "none"])
-async def test_an_end_that_was_not_heard_of_is_seen(parts: Parts, held: Held, end: str) -> None:
-    worker = parts.worker()
-    run = await start(parts, held, worker)
+async def test_an_end_that_was_not_heard_of_is_seen(bench: Bench, held: Held, end: str) -> None:
+    worker = bench.worker()
+    run = await start(bench, held, worker)
     if end == "cancel":
-        await parts.store.write(scripts.cancel(ID, "alice", NOW))
+        await bench.store.write(scripts.cancel(ID, "alice", NOW))
     if end == "delete":
-        await parts.store.write(scripts.delete((ID,), "alice", None))
+        await bench.store.write(scripts.delete((ID,), "alice", None))
 
     await worker.look()
 
@@ -452,16 +452,16 @@ async def test_an_end_that_was_not_heard_of_is_seen(parts: Parts, held: Held, en
         held.gate.set()
     assert await run is True
     assert held.cleaned
-    assert (parts.left(), len(parts.kept())) == ([], 1 if end == "none" else 0)
+    assert (bench.left(), len(bench.kept())) == ([], 1 if end == "none" else 0)
 
 
-async def test_stopping_what_is_not_run_does_nothing(parts: Parts) -> None:
-    parts.worker().stop(ID)
+async def test_stopping_what_is_not_run_does_nothing(bench: Bench) -> None:
+    bench.worker().stop(ID)
 
 
-async def test_a_run_that_is_cancelled_from_outside_says_so(parts: Parts, held: Held) -> None:
-    worker = parts.worker()
-    run = await start(parts, held, worker)
+async def test_a_run_that_is_cancelled_from_outside_says_so(bench: Bench, held: Held) -> None:
+    worker = bench.worker()
+    run = await start(bench, held, worker)
 
     run.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -476,7 +476,7 @@ async def test_a_run_that_is_cancelled_from_outside_says_so(parts: Parts, held: 
 
 @pytest.mark.parametrize("how", ["end", "fail", "progress"])
 async def test_a_worker_that_lost_its_claim_changes_nothing(
-    parts: Parts, held: Held, how: str
+    bench: Bench, held: Held, how: str
 ) -> None:
     async def play(job: Job) -> AsyncIterator[Event]:
         async for event in held(job):
@@ -488,64 +488,64 @@ async def test_a_worker_that_lost_its_claim_changes_nothing(
                 yield Progress(percent=90)
                 raise AssertionError("it was not told that the task is lost")
 
-    parts.engine.play = play
-    await parts.add()
-    run = asyncio.create_task(parts.worker("w1").run(ID))
+    bench.engine.play = play
+    await bench.add()
+    run = asyncio.create_task(bench.worker("w1").run(ID))
     await held.began.wait()
-    other = await parts.store.write(scripts.claim(ID, "w2", NOW + 5))
-    before = await parts.task()
+    other = await bench.store.write(scripts.claim(ID, "w2", NOW + 5))
+    before = await bench.task()
 
     held.gate.set()
     await run
 
-    assert await parts.task() == before == other
-    assert await parts.told() == ["queued", "running", "running"]
-    assert parts.left() == []
+    assert await bench.task() == before == other
+    assert await bench.told() == ["queued", "running", "running"]
+    assert bench.left() == []
 
 
-async def test_what_another_attempt_kept_is_not_overwritten(parts: Parts, held: Held) -> None:
-    run = await start(parts, held, parts.worker("w1"))
-    parts.engine.play = one_picture
-    await parts.worker("w2").run(ID)
-    ended = await parts.task()
+async def test_what_another_attempt_kept_is_not_overwritten(bench: Bench, held: Held) -> None:
+    run = await start(bench, held, bench.worker("w1"))
+    bench.engine.play = one_picture
+    await bench.worker("w2").run(ID)
+    ended = await bench.task()
 
     held.gate.set()
     await run
 
-    assert await parts.task() == ended
+    assert await bench.task() == ended
     assert ended.artifacts[0].blob == f"{task_folder(ID)}2-0.png"
     assert (ended.attempt, ended.deaths) == (2, 1)
 
 
-async def test_a_drained_run_is_given_back_and_no_death(parts: Parts, held: Held) -> None:
-    worker = parts.worker("w1")
-    run = await start(parts, held, worker)
+async def test_a_drained_run_is_given_back_and_no_death(bench: Bench, held: Held) -> None:
+    worker = bench.worker("w1")
+    run = await start(bench, held, worker)
 
     await worker.release()
 
     assert await run is False  # the queue is to hand it out again
     assert held.cleaned
-    given_back = await parts.task()
+    given_back = await bench.task()
     assert (given_back.status, given_back.deaths) == (Status.RUNNING, 0)
-    assert parts.left() == []
+    assert bench.left() == []
 
-    parts.engine.play = one_picture
-    await parts.worker("w2").run(ID)
-    ended = await parts.task()
+    bench.engine.play = one_picture
+    await bench.worker("w2").run(ID)
+    ended = await bench.task()
     assert (ended.status, ended.attempt, ended.deaths) == (Status.SUCCEEDED, 2, 0)
 
 
-async def test_a_claim_that_is_on_its_way_is_given_back_too(parts: Parts) -> None:
+async def test_a_claim_that_is_on_its_way_is_given_back_too(bench: Bench) -> None:
     gate = threading.Event()
 
     def hold() -> Script[None]:
         yield Query("list_keys", {})
         gate.wait(10)
 
-    await parts.add()
-    holding = asyncio.create_task(parts.store.write(hold()))
+    await bench.add()
+    holding = asyncio.create_task(bench.store.write(hold()))
     await asyncio.sleep(0)
-    worker = parts.worker("w1")
+    worker = bench.worker("w1")
     run = asyncio.create_task(worker.run(ID))
     await until(lambda: worker.runs(ID))
     await asyncio.sleep(0)  # the claim waits for the writer
@@ -554,12 +554,12 @@ async def test_a_claim_that_is_on_its_way_is_given_back_too(parts: Parts) -> Non
     gate.set()
     await asyncio.gather(holding, run, releasing)
 
-    assert parts.engine.jobs == []
-    await parts.worker("w2").run(ID)
-    assert (await parts.task()).deaths == 0
+    assert bench.engine.jobs == []
+    await bench.worker("w2").run(ID)
+    assert (await bench.task()).deaths == 0
 
 
-async def test_what_is_being_given_back_is_not_disturbed(sending: Parts) -> None:
+async def test_what_is_being_given_back_is_not_disturbed(sending: Bench) -> None:
     """Those elsewhere are given back at once, all others after the grace: nobody is told twice."""
     gate = threading.Event()
 
@@ -587,7 +587,7 @@ async def test_what_is_being_given_back_is_not_disturbed(sending: Parts) -> None
 
 
 async def test_an_end_that_is_being_written_is_not_disturbed(
-    hasty: Parts, monkeypatch: pytest.MonkeyPatch
+    hasty: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     be_patient(monkeypatch, 0.05, 0.05, broken=2.5)
     worker, failing = hasty.worker("w1"), asyncio.Event()
@@ -612,9 +612,9 @@ async def test_an_end_that_is_being_written_is_not_disturbed(
 
 
 async def test_who_is_to_end_does_not_wait_long_to_give_back(
-    parts: Parts, held: Held, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, held: Held, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    worker, write, refusals = parts.worker("w1"), SQLiteStore.write, 2
+    worker, write, refusals = bench.worker("w1"), SQLiteStore.write, 2
 
     async def away(self: SQLiteStore, script: Script[Any]) -> Any:
         nonlocal refusals
@@ -623,18 +623,18 @@ async def test_who_is_to_end_does_not_wait_long_to_give_back(
             raise StoreUnavailable("the database is away")
         return await write(self, script)
 
-    run = await start(parts, held, worker)
+    run = await start(bench, held, worker)
     monkeypatch.setattr(SQLiteStore, "write", away)
     be_patient(monkeypatch, 60, 60, broken=1)  # as it is while there is all the time in the world
 
     await asyncio.wait_for(worker.release(), 10)
 
     assert (await run, refusals) == (False, 0)
-    assert (await parts.task()).deaths == 0
+    assert (await bench.task()).deaths == 0
 
 
 async def test_what_cannot_be_given_back_is_left_to_others(
-    hasty: Parts, held: Held, monkeypatch: pytest.MonkeyPatch
+    hasty: Bench, held: Held, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     be_patient(monkeypatch, 0.01, 0.01, broken=0.02)
     worker = hasty.worker("w1", patience=0.2)
@@ -646,53 +646,53 @@ async def test_what_cannot_be_given_back_is_left_to_others(
     assert not worker.runs(ID)
 
 
-async def test_nothing_to_release_is_released(parts: Parts) -> None:
-    await parts.worker().release()
+async def test_nothing_to_release_is_released(bench: Bench) -> None:
+    await bench.worker().release()
 
 
-async def test_three_deaths_are_enough(parts: Parts) -> None:
-    await parts.add()
+async def test_three_deaths_are_enough(bench: Bench) -> None:
+    await bench.add()
     for n in range(3):
-        await parts.store.write(scripts.claim(ID, f"dead {n}", NOW + n))
+        await bench.store.write(scripts.claim(ID, f"dead {n}", NOW + n))
 
-    await parts.worker("w4").run(ID)
+    await bench.worker("w4").run(ID)
 
-    ended = await parts.task()
+    ended = await bench.task()
     assert (ended.status, ended.deaths, ended.attempt) == (Status.FAILED, 3, 4)
     assert ended.failure is not None
     assert ended.failure.code is FailureCode.WORKER_DIED
     assert "3 workers died" in ended.failure.message
-    assert parts.engine.jobs == []
+    assert bench.engine.jobs == []
 
 
-async def test_two_deaths_are_not(parts: Parts) -> None:
-    await parts.add()
+async def test_two_deaths_are_not(bench: Bench) -> None:
+    await bench.add()
     for n in range(2):
-        await parts.store.write(scripts.claim(ID, f"dead {n}", NOW + n))
+        await bench.store.write(scripts.claim(ID, f"dead {n}", NOW + n))
 
-    await parts.worker("w3").run(ID)
+    await bench.worker("w3").run(ID)
 
-    assert (await parts.task()).status is Status.SUCCEEDED
+    assert (await bench.task()).status is Status.SUCCEEDED
 
 
-async def test_a_worker_that_died_while_uploading_is_followed(parts: Parts) -> None:
-    await parts.add()
-    await parts.store.write(scripts.claim(ID, "dead", NOW))
-    await parts.store.write(scripts.upload(ID, 1, NOW))
+async def test_a_worker_that_died_while_uploading_is_followed(bench: Bench) -> None:
+    await bench.add()
+    await bench.store.write(scripts.claim(ID, "dead", NOW))
+    await bench.store.write(scripts.upload(ID, 1, NOW))
 
-    await parts.worker().run(ID)
+    await bench.worker().run(ID)
 
-    assert (await parts.task()).status is Status.SUCCEEDED
+    assert (await bench.task()).status is Status.SUCCEEDED
 
 
 # -------------------------------------------------------------------------- engines that wait
 
 
 @pytest.fixture
-async def sending(parts: Parts) -> Parts:
-    """Parts whose engine has its tasks done elsewhere."""
-    parts.engine = Sender()
-    return parts
+async def sending(bench: Bench) -> Bench:
+    """A bench whose engine has its tasks done elsewhere."""
+    bench.engine = Sender()
+    return bench
 
 
 def remote_of(job: Job) -> RemoteJob:
@@ -724,16 +724,16 @@ class Elsewhere:
             self.ended.append(remote.ended())
 
 
-async def send(parts: Parts, play: Elsewhere, worker: Worker) -> asyncio.Task[bool]:
+async def send(bench: Bench, play: Elsewhere, worker: Worker) -> asyncio.Task[bool]:
     """Add a task and run it until it waits elsewhere."""
-    parts.engine.play = play
-    await parts.add()
+    bench.engine.play = play
+    await bench.add()
     run = asyncio.create_task(worker.run(ID, "sender"))
     await play.began.wait()
     return run
 
 
-async def test_an_engine_that_waits_is_given_a_remote_job(sending: Parts) -> None:
+async def test_an_engine_that_waits_is_given_a_remote_job(sending: Bench) -> None:
     async def secret(name: str) -> str:
         return f"the key {name}"
 
@@ -766,7 +766,7 @@ async def test_an_engine_that_waits_is_given_a_remote_job(sending: Parts) -> Non
     assert (target.id, target.what, target.number) == (ID, "s", 0)
 
 
-async def test_without_a_public_address_a_source_has_no_link(sending: Parts) -> None:
+async def test_without_a_public_address_a_source_has_no_link(sending: Bench) -> None:
     await sending.blobs.put("tasks/x/source-0", picture())
     await sending.add(task(sources=[Source(blob="tasks/x/source-0")]))
     await sending.worker().run(ID, "sender")
@@ -775,10 +775,10 @@ async def test_without_a_public_address_a_source_has_no_link(sending: Parts) -> 
     assert [given.url for given in job.sources] == [None]
 
 
-async def test_a_job_of_another_engine_is_no_remote_job(parts: Parts) -> None:
-    await parts.run()
+async def test_a_job_of_another_engine_is_no_remote_job(bench: Bench) -> None:
+    await bench.run()
 
-    assert not isinstance(parts.engine.jobs[0], RemoteJob)
+    assert not isinstance(bench.engine.jobs[0], RemoteJob)
 
 
 async def no_key(name: str) -> None:
@@ -787,7 +787,7 @@ async def no_key(name: str) -> None:
 
 @pytest.mark.parametrize("secret", [None, no_key])
 async def test_a_key_that_is_not_there_fails_the_task(
-    sending: Parts, secret: Callable[[str], Awaitable[str | None]] | None
+    sending: Bench, secret: Callable[[str], Awaitable[str | None]] | None
 ) -> None:
     sending.secret = secret
 
@@ -802,7 +802,7 @@ async def test_a_key_that_is_not_there_fails_the_task(
     assert "'kie'" in ended.failure.message
 
 
-async def test_what_is_remembered_is_on_disk_before_the_engine_goes_on(sending: Parts) -> None:
+async def test_what_is_remembered_is_on_disk_before_the_engine_goes_on(sending: Bench) -> None:
     seen: list[dict[str, Any]] = []
 
     async def play(job: Job) -> AsyncIterator[Event]:
@@ -820,7 +820,7 @@ async def test_what_is_remembered_is_on_disk_before_the_engine_goes_on(sending: 
 
 
 @pytest.mark.parametrize("how", ["release", "death"])
-async def test_the_next_attempt_is_given_what_was_remembered(sending: Parts, how: str) -> None:
+async def test_the_next_attempt_is_given_what_was_remembered(sending: Bench, how: str) -> None:
     worker, play = sending.worker("w1"), Elsewhere()
     run = await send(sending, play, worker)
     if how == "release":
@@ -844,7 +844,7 @@ async def test_the_next_attempt_is_given_what_was_remembered(sending: Parts, how
     assert ended.artifacts[0].blob == f"{task_folder(ID)}2-0.png"
 
 
-async def test_a_worker_that_lost_its_task_remembers_nothing_more(sending: Parts) -> None:
+async def test_a_worker_that_lost_its_task_remembers_nothing_more(sending: Bench) -> None:
     gate, began, went_on = asyncio.Event(), asyncio.Event(), False
 
     async def play(job: Job) -> AsyncIterator[Event]:
@@ -867,7 +867,7 @@ async def test_a_worker_that_lost_its_task_remembers_nothing_more(sending: Parts
     assert await sending.store.read(scripts.recall(ID)) == {"asking": 1}
 
 
-async def test_a_task_that_waits_is_queued_until_it_is_started(sending: Parts) -> None:
+async def test_a_task_that_waits_is_queued_until_it_is_started(sending: Bench) -> None:
     seen: list[Status] = []
 
     async def play(job: Job) -> AsyncIterator[Event]:
@@ -887,14 +887,14 @@ async def test_a_task_that_waits_is_queued_until_it_is_started(sending: Parts) -
     assert await sending.told() == ["queued", "queued", "running", "succeeded"]
 
 
-async def test_a_task_that_was_never_started_runs_before_it_is_uploaded(sending: Parts) -> None:
+async def test_a_task_that_was_never_started_runs_before_it_is_uploaded(sending: Bench) -> None:
     ended = await sending.run()
 
     assert ended.status is Status.SUCCEEDED
     assert await sending.told() == ["queued", "queued", "running", "succeeded"]
 
 
-async def test_a_task_that_waits_may_fail_before_it_is_started(sending: Parts) -> None:
+async def test_a_task_that_waits_may_fail_before_it_is_started(sending: Bench) -> None:
     ended = await sending.run(raising(Failed(FailureCode.CONTENT_POLICY, "no")))
 
     assert ended.status is Status.FAILED
@@ -904,7 +904,7 @@ async def test_a_task_that_waits_may_fail_before_it_is_started(sending: Parts) -
 @pytest.mark.parametrize("started", [False, True])
 @pytest.mark.parametrize("how", ["cancel", "delete", "unheard"])
 async def test_an_engine_knows_that_the_owner_has_ended_its_task(
-    sending: Parts, how: str, started: bool
+    sending: Bench, how: str, started: bool
 ) -> None:
     worker, play = sending.worker(), Elsewhere(started=started)
     run = await send(sending, play, worker)
@@ -922,7 +922,7 @@ async def test_an_engine_knows_that_the_owner_has_ended_its_task(
     assert sending.left() == []
 
 
-async def test_a_task_that_is_given_back_was_not_ended(sending: Parts) -> None:
+async def test_a_task_that_is_given_back_was_not_ended(sending: Bench) -> None:
     worker, play = sending.worker(), Elsewhere()
     run = await send(sending, play, worker)
 
@@ -933,7 +933,7 @@ async def test_a_task_that_is_given_back_was_not_ended(sending: Parts) -> None:
     assert (await sending.task()).status is Status.RUNNING
 
 
-async def test_an_end_of_one_run_is_none_of_the_next(sending: Parts) -> None:
+async def test_an_end_of_one_run_is_none_of_the_next(sending: Bench) -> None:
     worker, play = sending.worker(), Elsewhere()
     run = await send(sending, play, worker)
     worker.stop(ID)  # though nobody has ended it: so it is run again
@@ -946,14 +946,14 @@ async def test_an_end_of_one_run_is_none_of_the_next(sending: Parts) -> None:
     assert (await sending.task()).status is Status.SUCCEEDED
 
 
-async def die(parts: Parts, times: int) -> None:
+async def die(bench: Bench, times: int) -> None:
     for n in range(times):
-        await parts.store.write(scripts.claim(ID, f"dead {n}", NOW + n, waits=True))
+        await bench.store.write(scripts.claim(ID, f"dead {n}", NOW + n, waits=True))
 
 
 @pytest.mark.parametrize("deaths", [3, 7])
 async def test_deaths_do_not_fail_a_task_that_another_service_has(
-    sending: Parts, deaths: int
+    sending: Bench, deaths: int
 ) -> None:
     await sending.add()
     await die(sending, deaths)
@@ -966,7 +966,7 @@ async def test_deaths_do_not_fail_a_task_that_another_service_has(
     assert remote_of(sending.engine.jobs[0]).memory == {"id": "cgt-1"}
 
 
-async def test_three_deaths_fail_a_task_that_no_service_has(sending: Parts) -> None:
+async def test_three_deaths_fail_a_task_that_no_service_has(sending: Bench) -> None:
     await sending.add()
     await die(sending, 3)
     await sending.store.write(scripts.remember(ID, 3, {}))
@@ -980,7 +980,7 @@ async def test_three_deaths_fail_a_task_that_no_service_has(sending: Parts) -> N
 
 
 async def test_memory_that_cannot_be_read_just_now_is_waited_for(
-    sending: Parts, monkeypatch: pytest.MonkeyPatch
+    sending: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Taken for none, the other service would be asked, and paid, a second time."""
     await sending.add()
@@ -1004,7 +1004,7 @@ async def test_memory_that_cannot_be_read_just_now_is_waited_for(
     assert [remote_of(job).memory for job in sending.engine.jobs] == [{"id": "cgt-1"}]
 
 
-async def test_an_engine_that_waits_keeps_the_time_itself(sending: Parts) -> None:
+async def test_an_engine_that_waits_keeps_the_time_itself(sending: Bench) -> None:
     async def play(job: Job) -> AsyncIterator[Event]:
         await asyncio.sleep(0.2)
         yield write_picture(job)
@@ -1014,7 +1014,7 @@ async def test_an_engine_that_waits_keeps_the_time_itself(sending: Parts) -> Non
     assert ended.status is Status.SUCCEEDED
 
 
-async def test_a_model_of_an_engine_that_waits_may_have_a_time_limit(sending: Parts) -> None:
+async def test_a_model_of_an_engine_that_waits_may_have_a_time_limit(sending: Bench) -> None:
     sending.rules = (ModelRule(name="still", engine="sketch", time_limit=0.03),)
 
     ended = await sending.run(Elsewhere())
@@ -1024,7 +1024,7 @@ async def test_a_model_of_an_engine_that_waits_may_have_a_time_limit(sending: Pa
     assert "0.03 seconds" in ended.failure.message
 
 
-async def test_turns_are_shared_by_the_workers_of_one_store(sending: Parts) -> None:
+async def test_turns_are_shared_by_the_workers_of_one_store(sending: Bench) -> None:
     times: list[float] = []
 
     async def play(job: Job) -> AsyncIterator[Event]:
@@ -1044,7 +1044,7 @@ async def test_turns_are_shared_by_the_workers_of_one_store(sending: Parts) -> N
 
 
 async def test_a_turn_that_the_database_cannot_give_is_waited_for(
-    sending: Parts, monkeypatch: pytest.MonkeyPatch
+    sending: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write, refusals = SQLiteStore.write, 2
 
@@ -1069,65 +1069,65 @@ async def test_a_turn_that_the_database_cannot_give_is_waited_for(
 # ------------------------------------------------------------------------------------- sources
 
 
-async def run_with(parts: Parts, *sources: Source) -> Task:
-    await parts.add(task(sources=sources))
-    await parts.worker().run(ID)
-    return await parts.task()
+async def run_with(bench: Bench, *sources: Source) -> Task:
+    await bench.add(task(sources=sources))
+    await bench.worker().run(ID)
+    return await bench.task()
 
 
-async def test_an_upload_is_given_to_the_engine(parts: Parts) -> None:
+async def test_an_upload_is_given_to_the_engine(bench: Bench) -> None:
     seen: list[bytes] = []
 
     async def play(job: Job) -> AsyncIterator[Event]:
         seen.extend(given.path.read_bytes() for given in job.sources)
         yield write_picture(job)
 
-    parts.engine.play = play
+    bench.engine.play = play
     data = picture(3, 3, "JPEG")
-    await parts.blobs.put("tasks/x/source-0", data)
+    await bench.blobs.put("tasks/x/source-0", data)
 
-    ended = await run_with(parts, Source(blob="tasks/x/source-0", role=Role.MASK))
+    ended = await run_with(bench, Source(blob="tasks/x/source-0", role=Role.MASK))
 
     assert ended.status is Status.SUCCEEDED
     assert seen == [data]
-    (given,) = parts.engine.jobs[0].sources
+    (given,) = bench.engine.jobs[0].sources
     assert (given.role, given.media_type) == (Role.MASK, "image/jpeg")
 
 
-async def test_a_link_of_ours_is_read_from_the_blobs(parts: Parts) -> None:
-    await parts.add(task(OTHER, sources=[Source(blob="tasks/x/source-0")]))
-    await parts.blobs.put("tasks/x/source-0", picture(format="BMP"))
-    await parts.worker().run(OTHER)
+async def test_a_link_of_ours_is_read_from_the_blobs(bench: Bench) -> None:
+    await bench.add(task(OTHER, sources=[Source(blob="tasks/x/source-0")]))
+    await bench.blobs.put("tasks/x/source-0", picture(format="BMP"))
+    await bench.worker().run(OTHER)
     # Whatever name this server was called by: no connection is made to it.
     base = "http://nowhere.invalid"
-    made = parts.links.write(base, Target(OTHER, "a", 0), "image/png")
-    sent = parts.links.write(base, Target(OTHER, "s", 0), "image/bmp")
+    made = bench.links.write(base, Target(OTHER, "a", 0), "image/png")
+    sent = bench.links.write(base, Target(OTHER, "s", 0), "image/bmp")
 
-    ended = await run_with(parts, Source(url=made), Source(url=sent))
+    ended = await run_with(bench, Source(url=made), Source(url=sent))
 
     assert ended.status is Status.SUCCEEDED
-    types = [given.media_type for given in parts.engine.jobs[-1].sources]
+    types = [given.media_type for given in bench.engine.jobs[-1].sources]
     assert types == ["image/png", "image/bmp"]
 
 
-async def test_a_link_of_ours_that_leads_nowhere_is_told(parts: Parts) -> None:
-    gone = parts.links.write("http://x", Target(OTHER, "a", 0), "image/png")
+async def test_a_link_of_ours_that_leads_nowhere_is_told(bench: Bench) -> None:
+    gone = bench.links.write("http://x", Target(OTHER, "a", 0), "image/png")
 
-    ended = await run_with(parts, Source(url=gone))
+    ended = await run_with(bench, Source(url=gone))
 
     assert ended.failure is not None
     assert ended.failure.code is FailureCode.SOURCE_UNAVAILABLE
 
 
-async def test_an_upload_that_is_gone_is_told(parts: Parts) -> None:
-    ended = await run_with(parts, Source(blob="tasks/x/source-0"))
+async def test_an_upload_that_is_gone_is_told(bench: Bench) -> None:
+    ended = await run_with(bench, Source(blob="tasks/x/source-0"))
 
     assert ended.failure is not None
     assert ended.failure.code is FailureCode.SOURCE_UNAVAILABLE
     assert "tasks/x" not in ended.failure.message
 
 
-async def test_an_address_is_fetched(parts: Parts) -> None:
+async def test_an_address_is_fetched(bench: Bench) -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         status = "200 OK" if "/there" in head else "404 Not Found"
@@ -1138,20 +1138,20 @@ async def test_an_address_is_fetched(parts: Parts) -> None:
 
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
         base = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        there = await run_with(parts, Source(url=f"{base}/there"))
-        await parts.add(task(OTHER, sources=[Source(url=f"{base}/away?token=x")]))
-        await parts.worker().run(OTHER)
+        there = await run_with(bench, Source(url=f"{base}/there"))
+        await bench.add(task(OTHER, sources=[Source(url=f"{base}/away?token=x")]))
+        await bench.worker().run(OTHER)
 
     assert there.status is Status.SUCCEEDED
-    (given,) = parts.engine.jobs[0].sources
+    (given,) = bench.engine.jobs[0].sources
     assert given.media_type == "image/webp"
-    away = (await parts.task(OTHER)).failure
+    away = (await bench.task(OTHER)).failure
     assert away is not None
     assert away.code is FailureCode.SOURCE_UNAVAILABLE
     assert away.message == f"{base}/away: answered with status 404"
 
 
-async def test_a_source_that_is_too_large_is_told_without_its_query(parts: Parts) -> None:
+async def test_a_source_that_is_too_large_is_told_without_its_query(bench: Bench) -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10001\r\n\r\n" + bytes(10_001))
@@ -1160,32 +1160,32 @@ async def test_a_source_that_is_too_large_is_told_without_its_query(parts: Parts
 
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
         base = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        ended = await run_with(parts, Source(url=f"{base}/large?token=x"))
+        ended = await run_with(bench, Source(url=f"{base}/large?token=x"))
 
     assert ended.failure is not None
     assert ended.failure.code is FailureCode.INVALID_INPUT
     assert ended.failure.message == f"{base}/large: larger than 10000 bytes"
 
 
-async def test_a_failed_source_is_told_in_few_words(parts: Parts) -> None:
-    ended = await run_with(parts, Source(url=f"http://{'a' * 300}.example/x?token=secret"))
+async def test_a_failed_source_is_told_in_few_words(bench: Bench) -> None:
+    ended = await run_with(bench, Source(url=f"http://{'a' * 300}.example/x?token=secret"))
 
     assert ended.failure is not None
     assert "secret" not in ended.failure.message
     assert len(ended.failure.message) < 300
 
 
-async def test_a_source_that_is_slow_counts_into_the_time_limit(parts: Parts) -> None:
+async def test_a_source_that_is_slow_counts_into_the_time_limit(bench: Bench) -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()  # until the other side has enough of it
         writer.close()
 
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-        await parts.add(task(sources=[Source(url=url)]))
-        await parts.worker(time_limit=0.1).run(ID)
+        await bench.add(task(sources=[Source(url=url)]))
+        await bench.worker(time_limit=0.1).run(ID)
 
-    failure = (await parts.task()).failure
+    failure = (await bench.task()).failure
     assert failure is not None
     assert failure.code is FailureCode.TIMEOUT
 
@@ -1193,61 +1193,61 @@ async def test_a_source_that_is_slow_counts_into_the_time_limit(parts: Parts) ->
 # --------------------------------------------------------------------------- progress and logs
 
 
-async def test_progress_is_written_now_and_then_and_is_never_whole(parts: Parts) -> None:
+async def test_progress_is_written_now_and_then_and_is_never_whole(bench: Bench) -> None:
     seen: list[int | None] = []
 
     async def play(job: Job) -> AsyncIterator[Event]:
         for percent in (-5, 3, 50, 100, 250):
             yield Progress(percent=percent)
-            seen.append((await parts.task()).progress)
+            seen.append((await bench.task()).progress)
         await asyncio.sleep(0.55)  # so long as progress is not written again
         for percent in (400, 20):
             yield Progress(percent=percent)
-            seen.append((await parts.task()).progress)
+            seen.append((await bench.task()).progress)
         yield write_picture(job)
 
-    ended = await parts.run(play)
+    ended = await bench.run(play)
 
     assert seen == [0, 0, 0, 0, 0, 99, 99]
     assert ended.progress == 100
 
 
-async def test_lines_of_the_engine_are_kept_and_cut(parts: Parts) -> None:
+async def test_lines_of_the_engine_are_kept_and_cut(bench: Bench) -> None:
     async def play(job: Job) -> AsyncIterator[Event]:
         yield Log(text="loading")
         yield Log(text="x" * 5000)
         yield write_picture(job)
 
-    await parts.run(play)
+    await bench.run(play)
 
-    rows = await parts.store.read(scripts.events(ID))
+    rows = await bench.store.read(scripts.events(ID))
     notes = [row.note for row in rows if row.what == "log"]
     assert notes == ["loading", "x" * 2000]
 
 
 @pytest.mark.parametrize("notes", ["progress", "lines"])
 async def test_what_cannot_be_noted_neither_ends_a_task_nor_holds_it_up(
-    parts: Parts, notes: str, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, notes: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("safelight.worker.notes._PROGRESS_SECONDS", 0)
     took: list[float] = []
 
     async def play(job: Job) -> AsyncIterator[Event]:
         began = time.monotonic()
-        with held_by_another(parts):
+        with held_by_another(bench):
             for n in range(50):
                 yield Progress(percent=n) if notes == "progress" else Log(text=f"line {n}")
             took.append(time.monotonic() - began)
         yield write_picture(job)
 
-    ended = await parts.run(play, time_limit=600)
+    ended = await bench.run(play, time_limit=600)
 
     assert ended.status is Status.SUCCEEDED
     assert took[0] < 9  # three for the first note, and next to nothing for the others
 
 
 async def test_a_note_after_those_that_were_dropped_is_written(
-    hasty: Parts, monkeypatch: pytest.MonkeyPatch
+    hasty: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("safelight.worker.notes._PROGRESS_SECONDS", 0)
     monkeypatch.setattr("safelight.worker.patience._QUIET_SECONDS", 0)
@@ -1266,7 +1266,7 @@ async def test_a_note_after_those_that_were_dropped_is_written(
 
 
 async def test_what_must_be_written_waits_for_a_database_that_is_held(
-    hasty: Parts, monkeypatch: pytest.MonkeyPatch
+    hasty: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     be_patient(monkeypatch, 0.01, 0.2, broken=0.21)
 
@@ -1281,7 +1281,7 @@ async def test_what_must_be_written_waits_for_a_database_that_is_held(
 
 
 async def test_a_place_is_left_once_the_engine_is_done_and_before_its_files_are_kept(
-    parts: Parts, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     take, kept, left = Blobs.take, asyncio.Event(), asyncio.Event()
 
@@ -1290,20 +1290,20 @@ async def test_a_place_is_left_once_the_engine_is_done_and_before_its_files_are_
         await take(self, name, path, media_type)
 
     monkeypatch.setattr(Blobs, "take", slow)
-    await parts.add()
-    worker = parts.worker()
-    run = asyncio.create_task(worker.run(ID, parts.engine.name, left.set))
+    await bench.add()
+    worker = bench.worker()
+    run = asyncio.create_task(worker.run(ID, bench.engine.name, left.set))
 
     await asyncio.wait_for(left.wait(), 5)
     assert not run.done()
     assert worker.runs(ID)  # a server that drains waits for it
     kept.set()
     await asyncio.wait_for(run, 5)
-    assert (await parts.task()).status is Status.SUCCEEDED
+    assert (await bench.task()).status is Status.SUCCEEDED
 
 
 async def test_a_place_is_kept_where_too_many_keep_their_files(
-    parts: Parts, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     take, kept, left = Blobs.take, asyncio.Event(), list[str]()
 
@@ -1314,14 +1314,14 @@ async def test_a_place_is_kept_where_too_many_keep_their_files(
     monkeypatch.setattr(Blobs, "take", slow)
     monkeypatch.setattr("safelight.worker.run._MOST_KEEPING", 1)
     others = [f"{ID[:-1]}{n}" for n in range(5, 8)]
-    await parts.add(*(task(id=id) for id in others))
-    worker = parts.worker()
+    await bench.add(*(task(id=id) for id in others))
+    worker = bench.worker()
     runs = [
-        asyncio.create_task(worker.run(id, parts.engine.name, partial(left.append, id)))
+        asyncio.create_task(worker.run(id, bench.engine.name, partial(left.append, id)))
         for id in others
     ]
 
-    await until(lambda: len(left) == 1 and len(parts.engine.jobs) == 3)
+    await until(lambda: len(left) == 1 and len(bench.engine.jobs) == 3)
     kept.set()
     await asyncio.wait_for(asyncio.gather(*runs), 5)
     assert len(left) == 1
@@ -1331,7 +1331,7 @@ async def test_a_place_is_kept_where_too_many_keep_their_files(
 
 
 async def test_a_write_that_the_database_refuses_is_tried_again(
-    parts: Parts, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write, refusals = SQLiteStore.write, 2
 
@@ -1345,16 +1345,16 @@ async def test_a_write_that_the_database_refuses_is_tried_again(
     be_patient(monkeypatch, 0.01, 0.01, broken=10.0)
     monkeypatch.setattr(SQLiteStore, "write", full)
 
-    ended = await parts.run()
+    ended = await bench.run()
 
     assert ended.status is Status.SUCCEEDED
     assert refusals == 0
 
 
 async def test_a_database_that_refuses_for_good_does_not_raise(
-    parts: Parts, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await parts.add()
+    await bench.add()
     be_patient(monkeypatch, 0.01, 0.01, broken=0.01)
 
     async def full(self: SQLiteStore, script: Script[Any]) -> Any:
@@ -1362,23 +1362,23 @@ async def test_a_database_that_refuses_for_good_does_not_raise(
 
     with monkeypatch.context() as broken:
         broken.setattr(SQLiteStore, "write", full)
-        await parts.worker().run(ID)
+        await bench.worker().run(ID)
 
-    assert (await parts.task()).status is Status.QUEUED
+    assert (await bench.task()).status is Status.QUEUED
 
 
-async def test_a_store_that_closes_under_a_run_ends_it_quietly(parts: Parts, held: Held) -> None:
-    run = await start(parts, held, parts.worker())
+async def test_a_store_that_closes_under_a_run_ends_it_quietly(bench: Bench, held: Held) -> None:
+    run = await start(bench, held, bench.worker())
 
-    await parts.store.close()
+    await bench.store.close()
     held.gate.set()
     await run
 
     assert held.cleaned
-    assert parts.left() == []
+    assert bench.left() == []
 
 
-async def test_an_engine_need_not_be_a_generator(parts: Parts) -> None:
+async def test_an_engine_need_not_be_a_generator(bench: Bench) -> None:
     class Two:
         """An iterator without `aclose`."""
 
@@ -1393,52 +1393,52 @@ async def test_an_engine_need_not_be_a_generator(parts: Parts) -> None:
                 raise StopAsyncIteration
             return self.events.pop()
 
-    assert (await parts.run(Two)).status is Status.SUCCEEDED
+    assert (await bench.run(Two)).status is Status.SUCCEEDED
 
 
 # ------------------------------------------------------------- what is seen and waited for
 
 
-async def test_a_preview_is_kept_for_those_who_look_on_and_is_no_result(parts: Parts) -> None:
+async def test_a_preview_is_kept_for_those_who_look_on_and_is_no_result(bench: Bench) -> None:
     async def play(job: Job) -> AsyncIterator[Event]:
         (job.folder / "so-far.jpg").write_bytes(picture(format="JPEG"))
         for _ in range(5):  # at most one a second is kept
             yield Preview(path=job.folder / "so-far.jpg")
         yield write_picture(job)
 
-    done = await parts.run(play)
+    done = await bench.run(play)
 
     assert done.status is Status.SUCCEEDED
     assert len(done.artifacts) == 1
-    assert f"{task_folder(ID)}preview.jpg" in parts.kept()
-    assert (parts.files / task_folder(ID) / "preview.jpg").read_bytes() == picture(format="JPEG")
+    assert f"{task_folder(ID)}preview.jpg" in bench.kept()
+    assert (bench.files / task_folder(ID) / "preview.jpg").read_bytes() == picture(format="JPEG")
 
 
-async def test_a_preview_that_cannot_be_kept_does_no_harm(parts: Parts) -> None:
+async def test_a_preview_that_cannot_be_kept_does_no_harm(bench: Bench) -> None:
     async def play(job: Job) -> AsyncIterator[Event]:
         yield Preview(path=job.folder / "nothing.jpg")
         yield write_picture(job)
 
-    assert (await parts.run(play)).status is Status.SUCCEEDED
+    assert (await bench.run(play)).status is Status.SUCCEEDED
 
 
-async def test_waiting_for_a_turn_does_not_count_for_the_time_limit(parts: Parts) -> None:
+async def test_waiting_for_a_turn_does_not_count_for_the_time_limit(bench: Bench) -> None:
     async def play(job: Job) -> AsyncIterator[Event]:
         yield Waiting()
         await asyncio.sleep(0.5)
         yield Progress(percent=1)
         yield write_picture(job)
 
-    assert (await parts.run(play, time_limit=0.3)).status is Status.SUCCEEDED
+    assert (await bench.run(play, time_limit=0.3)).status is Status.SUCCEEDED
 
 
-async def test_the_time_limit_goes_on_after_the_turn_has_come(parts: Parts) -> None:
+async def test_the_time_limit_goes_on_after_the_turn_has_come(bench: Bench) -> None:
     async def play(job: Job) -> AsyncIterator[Event]:
         yield Waiting()
         yield Progress(percent=1)
         await asyncio.sleep(60)
         yield write_picture(job)
 
-    ended = await parts.run(play, time_limit=0.2)
+    ended = await bench.run(play, time_limit=0.2)
     assert ended.failure is not None
     assert ended.failure.code is FailureCode.TIMEOUT
