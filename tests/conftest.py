@@ -44,6 +44,31 @@ SETTINGS = ("SAFELIGHT_", "TENSORSLAB_", "AIGPTIMAGE_", "KIE_", "AITOEARN_", "TE
 PROXIES = frozenset({"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"})
 
 
+# Where tests start processes, servers and models, and mostly wait for them.
+SLOW = ("end_to_end", "engines", "store", "test_deploy", "test_inspection", "test_jobs")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give each process a part of what is slow, and that first: the run ends for all at once.
+
+    Each has so many tests of this list at first, and takes of the others' when it has none left.
+    """
+    hands = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    slow = [file for file in files if set(SLOW) & {*file.parts, file.stem}]
+    dealt = [[item for file in slow[hand::hands] for item in files[file]] for hand in range(hands)]
+    rest = [item for file in files if file not in slow for item in files[file]]
+    size = -(-len(items) // hands)
+    for hand in dealt:
+        missing = max(0, size - len(hand))
+        hand += rest[:missing]
+        del rest[:missing]
+    items[:] = [item for hand in dealt for item in hand] + rest
+
+
 @pytest.fixture(autouse=True)
 def plain_environment(monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
     """Remove from the environment what would change the outcome; gives the removed prefixes."""

@@ -42,9 +42,13 @@ class Places:
         """A job has a place now."""
         self._taken[self._lanes[engine]].add(job)
 
-    def leave(self, engine: str, job: int) -> None:
-        """Its place is free again, if it is not by now."""
-        self._taken[self._lanes[engine]].discard(job)
+    def leave(self, engine: str, job: int) -> bool:
+        """Its place is free again, if it is not by now; whether there was none in its lane."""
+        lane = self._lanes[engine]
+        taken = self._taken[lane]
+        was_full = job in taken and len(taken) >= lane.places
+        taken.discard(job)
+        return was_full
 
 
 class Queue(Protocol):

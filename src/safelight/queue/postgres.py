@@ -227,8 +227,9 @@ class _Jobs(Queries):
 
     def leave(self, job: Job) -> None:
         """Its place is free again."""
-        self.places.leave(job.entrypoint, job.id)
-        self._own.wake()
+        # Where there were others, all that is queued was looked for already.
+        if self.places.leave(job.entrypoint, job.id):
+            self._own.wake()
 
     async def dequeue(
         self,
