@@ -152,6 +152,24 @@ async def test_a_file_that_is_not_the_engines_alone_is_copied(tmp_path: Path, ki
     assert not (tmp_path / "files" / NAME).is_symlink()
 
 
+async def test_the_folder_of_all_is_synced_also_where_the_first_file_is_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blobs, synced, fsync = Blobs.local(tmp_path / "files"), set[int](), os.fsync
+
+    def seen(descriptor: int) -> None:
+        synced.add(os.fstat(descriptor).st_ino)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", seen)
+    (tmp_path / "theirs").write_bytes(b"theirs")
+    (tmp_path / "in").hardlink_to(tmp_path / "theirs")
+
+    await blobs.take(NAME, tmp_path / "in")
+
+    assert (tmp_path / "files").stat().st_ino in synced
+
+
 async def test_a_take_that_broke_off_may_be_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import timedelta
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlsplit
 
 import obstore
@@ -27,7 +27,6 @@ from obstore.exceptions import BaseError, GenericError
 from obstore.store import AzureStore, GCSStore, LocalStore, ObjectStore, S3Store, from_url
 
 _log = structlog.get_logger("safelight.blobs")
-_T = TypeVar("_T")
 
 # A request to a bucket is tried again by obstore for a moment, by a worker for as long as it takes.
 _RETRIES: Any = {"max_retries": 3, "retry_timeout": timedelta(seconds=10)}
@@ -122,14 +121,18 @@ class Blobs:
         await self.put(name, path, media_type)
 
     async def _in_folder(
-        self, act: Callable[[Path, PurePosixPath, Path | None], _T], name: PurePosixPath
-    ) -> _T:
-        """Bring something to the disk, and the folder of all files once for each of its names."""
+        self, act: Callable[[Path, PurePosixPath, Path | None], bool], name: PurePosixPath
+    ) -> bool:
+        """Bring a file to the disk, and the folder of all files once for each of its names.
+
+        Whether `act` did so.
+        """
         assert self._folder is not None
         kind = name.parts[0]
         root = None if kind in self._synced else self._folder
         done = await asyncio.to_thread(act, self._folder, name, root)
-        self._synced.add(kind)
+        if done:
+            self._synced.add(kind)
         return done
 
     async def get(self, name: str) -> bytes:
@@ -345,8 +348,7 @@ def _move(path: Path, folder: Path, name: PurePosixPath, root: Path | None) -> b
             if problem.errno != errno.EXDEV:
                 raise
             return False
-    _sync(folder, name, root)
-    return True
+    return _sync(folder, name, root)
 
 
 def _folders_in(folder: Path) -> list[str]:
@@ -376,7 +378,7 @@ def _remove_folder(folder: Path) -> None:
         raise problems[0]
 
 
-def _sync(folder: Path, name: PurePosixPath, root: Path | None) -> None:
+def _sync(folder: Path, name: PurePosixPath, root: Path | None) -> bool:
     """Bring a file to the disk, and the folders below `folder` that lead to it, which may be new.
 
     And `root`, where the first of them may be new itself.
@@ -391,3 +393,4 @@ def _sync(folder: Path, name: PurePosixPath, root: Path | None) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+    return True

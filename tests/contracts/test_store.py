@@ -316,6 +316,20 @@ async def test_of_many_that_are_added_at_once_a_wrong_one_is_undone_alone(store:
         assert len(await store.read(scripts.events(one.id))) == 1
 
 
+async def test_of_many_at_once_one_that_cannot_be_said_at_all_is_refused_alone(
+    store: Store,
+) -> None:
+    asked = [task(new_id(NOW, bytes(5) + bytes([n]))) for n in range(5)]
+    asked[2] = task(asked[2].id, now=2**70)  # no number of a database: its driver refuses it
+
+    told = await asyncio.gather(
+        *(store.write(scripts.add(one, "", engine="sketch")) for one in asked),
+        return_exceptions=True,
+    )
+
+    assert [isinstance(each, Accepted) for each in told] == [n != 2 for n in range(5)]
+
+
 async def test_changes_of_one_task_at_once_are_made_in_their_order(store: Store) -> None:
     await add(store, task(), task(OTHER))
     # Each is possible only after the one before it, and others are written with them.

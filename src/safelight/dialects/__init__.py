@@ -89,10 +89,11 @@ def problem_of(dialect: object, taken: Collection[str]) -> str | None:
         if not prefix.startswith("/") or (prefix != "/" and prefix.endswith("/")):
             return f"no paths of the dialect {name} can begin with {prefix!r:.100}"
     for route in dialect.routes:
-        if not any(_lies_under(route.path, prefix) for prefix in dialect.prefixes):
+        if not any(lies_under(route.path, prefix) for prefix in dialect.prefixes):
             return f"{route.path!r:.100} of the dialect {name} lies under none of its prefixes"
     return None
 
 
-def _lies_under(path: str, prefix: str) -> bool:
+def lies_under(path: str, prefix: str) -> bool:
+    """Whether a path is one of those that begin so; of "/" that is the root alone."""
     return path == prefix or (prefix != "/" and path.startswith(f"{prefix}/"))

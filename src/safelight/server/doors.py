@@ -107,7 +107,7 @@ def _doors_by_name(dialect: Dialect) -> Iterator[_Door]:
     own = f"/{dialect.name}"
     yield _Door(f"{own}/", dialect, len(own))
     for prefix in dialect.prefixes:
-        if _lies_under(prefix, own):  # at home on its name, and there under it too
+        if dialects.lies_under(prefix, own):  # at home on its name, and there under it too
             yield _Door(f"{own}{prefix}/", dialect, len(own))
 
 
@@ -136,13 +136,9 @@ def _problem_of(
         if any(word == other.name != dialect.name for other in named):
             return f"{dialect.name} is at home on {prefix}, which is another's by its name"
         for other in others:
-            if any(_lies_under(prefix, theirs) for theirs in other.prefixes):
+            if any(dialects.lies_under(prefix, theirs) for theirs in other.prefixes):
                 return f"{other.name} and {dialect.name} are both at home on {prefix}"
     return None
-
-
-def _lies_under(path: str, prefix: str) -> bool:
-    return path == prefix or (prefix != "/" and path.startswith(f"{prefix}/"))
 
 
 def _first_word(path: str) -> str:

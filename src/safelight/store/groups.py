@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-import asyncpg
 from pgqueuer.adapters.drivers.asyncpg import AsyncpgDriver
 from pgqueuer.adapters.persistence.qb import QueryBuilderEnvironment
 from pgqueuer.adapters.persistence.queries import Queries
@@ -102,13 +101,11 @@ class Groups:
                 await self._write_alone(group[0])
             else:
                 await self._write_together(group)
-        except asyncpg.PostgresError as problem:
+        except Exception as problem:
             if len(group) == 1:
                 _refuse(group, problem)
             for waiting in list(group):  # none of them was written, and one alone is at fault
                 await self._write([waiting])
-        except Exception as problem:
-            _refuse(group, problem)
 
     async def _write_alone(self, waiting: _Waiting) -> None:
         """A change that is one statement, which is a transaction of its own."""
