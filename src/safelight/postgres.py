@@ -114,8 +114,6 @@ class Database:
             async with self.pool.acquire(timeout=_CONNECT_SECONDS) as connection:
                 yield connection
         except GONE as problem:
-            if isinstance(problem, ValueError):  # what was asked cannot be sent: nothing is away
-                raise
             raise DatabaseGone(_sentence(problem)) from problem
 
     async def fetch(self, sql: str, *values: Any) -> list[Record]:
