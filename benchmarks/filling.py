@@ -11,10 +11,10 @@ from safelight.task import Artifact, Submit
 
 _FINISHED = """
 insert into tasks (id, owner, kind, dialect, status, attempt, progress, seed, submit, artifacts,
-                   created, started, finished, updated)
+                   created, started, finished, updated, model, revision)
 select id, $1, 'image', 'tensorslab', 'succeeded', 1, 100, number,
        replace($2, 'NUMBER', number::text), replace($3, 'TASKID', id),
-       at, at + 1, at + 3, at + 3
+       at, at + 1, at + 3, at + 3, 'seedreamv4', 4
 from (
     select number, at, lpad(to_hex(at), 12, '0') || substr(md5(random()::text), 1, 12) as id
     from (select number, $4::bigint + number as at from generate_series($5::int, $6::int) number) a
@@ -28,9 +28,10 @@ from (select id, created from tasks where created between $1 and $2 order by id)
 """
 _QUEUED = """
 with made as (
-    insert into tasks (id, owner, kind, dialect, status, seed, submit, created, updated)
+    insert into tasks (id, owner, kind, dialect, status, seed, submit, created, updated,
+                       revision)
     select lpad(to_hex($3::bigint), 12, '0') || lpad(to_hex(number), 12, '0'), $1, 'image',
-           'tensorslab', 'queued', number, $2, $3, $3
+           'tensorslab', 'queued', number, $2, $3, $3, 1
     from generate_series(1, $4::int) number
     returning id
 ), noted as (

@@ -106,6 +106,7 @@ def task(
     kind: Kind = Kind.IMAGE,
     token: str | None = None,
     sources: Sequence[Source] = (),
+    priority: int = 0,
 ) -> Task:
     """A task as the service accepts it."""
     submit = Submit(
@@ -115,11 +116,13 @@ def task(
         seed=7,
         idempotency_key=token,
         sources=tuple(sources),
+        priority=priority,
     )
     return Task(
         id=id,
         status=Status.QUEUED,
         submit=submit,
+        revision=1,
         dialect="tensorslab",
         owner=owner,
         seed=7,

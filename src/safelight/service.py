@@ -209,6 +209,7 @@ class Service:
             id=new_id(now, drawn[:6]),
             status=Status.QUEUED,
             submit=submit,
+            revision=1,
             dialect=dialect,
             owner=who,
             seed=submit.seed if submit.seed is not None else _seed(drawn[6:]),

@@ -85,6 +85,20 @@ class Operation(Record, frozen=True, kw_only=True):
     options: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
+class Callback(Record, frozen=True, kw_only=True):
+    """Where the caller of one task is told of it: an address, and which events (none: its end).
+
+    `format` is `standard` for Standard Webhooks, or the name of the dialect in whose words and
+    with whose signature it is told. `secret` signs; where there is none the server's own does. It
+    is kept encrypted, and never part of a stored row.
+    """
+
+    url: str
+    events: tuple[str, ...] = ()
+    secret: str | None = None
+    format: str = "standard"
+
+
 class Submit(Record, frozen=True, kw_only=True):
     """Ask for a new task.
 
@@ -96,6 +110,12 @@ class Submit(Record, frozen=True, kw_only=True):
     `extra` holds what only one wire can say; only the dialect that read it writes it back.
     `demands` holds what one wire alone can say too, and what changes the result, by the names that
     faults tell: where no engine passes it on, the task is refused by that name.
+
+    The rest is about the task, and not about what it makes. `labels` and `metadata` are the
+    caller's own words, to find it by. It fails unless it is begun `start_within` seconds, and is
+    canceled unless it is at its end `cancel_after` seconds, from its acceptance. Of two that wait
+    for one engine the one of the higher `priority` is run first. `parent` is the task that it
+    retries.
     """
 
     kind: Kind = Kind.IMAGE
@@ -119,6 +139,25 @@ class Submit(Record, frozen=True, kw_only=True):
     extra: dict[str, Any] = msgspec.field(default_factory=dict)
     demands: dict[str, Any] = msgspec.field(default_factory=dict)
     idempotency_key: str | None = None
+    labels: tuple[str, ...] = ()
+    metadata: dict[str, str] = msgspec.field(default_factory=dict)
+    start_within: float | None = None
+    cancel_after: float | None = None
+    priority: int = 0
+    callback: Callback | None = None
+    parent: str | None = None
+
+
+# What of `Submit` says how the task is handled here, and is no word of any service beyond.
+HANDLING: Mapping[str, Any] = {
+    "labels": (),
+    "metadata": {},
+    "start_within": None,
+    "cancel_after": None,
+    "priority": 0,
+    "callback": None,
+    "parent": None,
+}
 
 
 class Fetch(Record, frozen=True, kw_only=True):
@@ -275,11 +314,13 @@ class Task(Record, frozen=True, kw_only=True):
     Times are milliseconds since 1970, UTC. `seed` is the one asked for, or else the one drawn
     when the task was accepted, so that running it again makes the same picture. `status_word` is
     the wire's own word for the status, kept by the client when it is one that we do not know.
+    `revision` goes up with every change of what is kept of the task.
     """
 
     id: str
     status: Status
     submit: Submit = Submit()
+    revision: int = 0
     dialect: str = ""  # the dialect it was created in
     owner: str = ""  # the id of the key it was created with
     seed: int | None = None
@@ -418,6 +459,13 @@ def bare_id(text: str) -> str | None:
     """
     found = _ID.fullmatch(text) if len(text) <= MOST_ID else None
     return found[1].lower() if found else None
+
+
+def drop_handling(submit: Submit) -> Submit:
+    """`submit` without how its task is handled here: what is asked of another service."""
+    if all(getattr(submit, name) == unsaid for name, unsaid in HANDLING.items()):
+        return submit
+    return msgspec.structs.replace(submit, **HANDLING)
 
 
 def drop_data(submit: Submit) -> Submit:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import re
 import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -20,12 +21,15 @@ from doubles import ID, NOW, OpenStores, task, until
 from safelight.postgres import Database
 from safelight.store import Store, scripts
 from safelight.store.postgres import PostgresStore
+from safelight.store.queries import query_text
 from safelight.store.scripts import (
+    CHANGED,
     ENDED,
     KEYS,
     Accepted,
     AnyScript,
     Change,
+    Changed,
     DifferentBody,
     Enqueue,
     EventRow,
@@ -444,8 +448,10 @@ async def spoil(store: Store) -> None:
 
     def write() -> Script[None]:
         yield Query("remove_task", {"id": ID})
-        columns = {"owner": "alice", "kind": "image", "dialect": "", "seed": 0, "created": NOW}
-        yield Query("add_task", {"id": ID, "status": "queued", "submit": "no JSON", **columns})
+        adding = scripts.add(task(), "")
+        assert isinstance(adding, Single)
+        query = adding.change.query
+        yield query._replace(parameters={**query.parameters, "submit": "no JSON"})
 
     await store.write(write())
 
@@ -1134,12 +1140,115 @@ async def test_every_change_of_status_leaves_an_event(store: Store) -> None:
     await store.write(scripts.succeed(ID, attempt, (), NOW + 40))
 
     assert await store.read(scripts.events(ID)) == (
-        EventRow(NOW, "queued", 0, ""),
-        EventRow(NOW + 10, "running", 1, ""),
-        EventRow(NOW + 20, "log", 1, "half way"),
-        EventRow(NOW + 30, "uploading", 1, ""),
-        EventRow(NOW + 40, "succeeded", 1, ""),
+        EventRow(1, NOW, "queued", 0, ""),
+        EventRow(2, NOW + 10, "running", 1, ""),
+        EventRow(3, NOW + 20, "log", 1, "half way"),
+        EventRow(4, NOW + 30, "uploading", 1, ""),
+        EventRow(5, NOW + 40, "succeeded", 1, ""),
     )
+
+
+async def test_each_change_has_the_next_revision_and_its_event_that_number(store: Store) -> None:
+    await add(store, task())
+    attempt = (await claim(store)).attempt
+    revisions = [(await get(store)).revision]
+    for change in (
+        scripts.log(ID, attempt, "half way", NOW),
+        scripts.progress(ID, attempt, 50, NOW),
+        scripts.upload(ID, attempt, NOW),
+        scripts.succeed(ID, attempt, (), NOW),
+    ):
+        await store.write(change)
+        revisions.append((await get(store)).revision)
+
+    assert revisions == [2, 3, 4, 5, 6]
+    assert [row.number for row in await store.read(scripts.events(ID))] == [1, 2, 3, 5, 6]
+    assert [row.what for row in await store.read(scripts.events(ID, 3))] == [
+        "uploading",
+        "succeeded",
+    ]
+
+
+async def test_a_line_and_a_cancel_that_meet_have_numbers_of_their_own(store: Store) -> None:
+    await add(store, task())
+    attempt = (await claim(store)).attempt
+    await asyncio.gather(
+        *(store.write(scripts.log(ID, attempt, str(n), NOW)) for n in range(10)),
+        store.write(scripts.cancel(ID, "alice", NOW)),
+        *(store.write(scripts.log(ID, attempt, str(n), NOW)) for n in range(10)),
+    )
+
+    rows = await store.read(scripts.events(ID))
+    assert [row.number for row in rows] == list(range(1, len(rows) + 1))
+    assert rows[-1].what == "canceled"  # what came after it was written by nobody
+    assert (await get(store)).revision == len(rows)
+
+
+async def test_whoever_listens_hears_of_each_change_and_of_no_line(store: Store) -> None:
+    heard = await listen(store, CHANGED)
+    await add(store, task())
+    attempt = (await claim(store)).attempt
+    await store.write(scripts.log(ID, attempt, "half way", NOW))
+    await store.write(scripts.succeed(ID, attempt, (), NOW))
+    await store.write(scripts.delete((ID,), "alice", None))
+
+    await until(lambda: len(heard) >= 4)
+    assert heard == [f"{ID} alice"] * 4
+
+
+async def feed(store: Store, change: int = 0, id: str = "", limit: int = 100) -> list[Changed]:
+    return list(await store.read(scripts.changes("alice", change, id, limit, 0)))
+
+
+async def test_changes_are_told_in_their_order_and_each_task_once(store: Store) -> None:
+    ids = [new_id(NOW + n, bytes(6)) for n in range(3)]
+    for id in ids:
+        await add(store, task(id))
+    await add(store, task(OTHER, owner="bob"))
+    assert [each.task.id for each in await feed(store)] == ids
+
+    await claim(store, ids[0])
+    after = await feed(store)
+    assert [each.task.id for each in after] == [ids[1], ids[2], ids[0]]
+    assert after[-1].task.status is Status.RUNNING
+    assert [each.change for each in after] == sorted(each.change for each in after)
+    assert await feed(store, after[1].change, after[1].task.id) == after[2:]
+    assert [each.task.id for each in await feed(store, limit=2)] == [ids[1], ids[2]]
+
+
+async def test_from_now_on_only_what_is_still_to_come_is_told(store: Store) -> None:
+    assert await store.read(scripts.last_change("alice")) == (0, "g")
+    await add(store, task())
+    now = await store.read(scripts.last_change("alice"))
+    assert await feed(store, *now) == []
+
+    await claim(store)
+    assert [each.task.id for each in await feed(store, *now)] == [ID]
+
+
+async def test_progress_is_no_change_that_is_told(store: Store) -> None:
+    await add(store, task())
+    attempt = (await claim(store)).attempt
+    last = (await feed(store))[-1]
+    await store.write(scripts.progress(ID, attempt, 50, NOW))
+
+    assert await feed(store, last.change, last.task.id) == []
+
+
+def test_every_write_of_a_task_raises_its_revision() -> None:
+    """What is remembered of it is told to nobody."""
+    told = query_text().split("-- name: ")
+    writes = [query for query in told if re.search(r"^update tasks", query, re.M)]
+    assert len(writes) >= 9
+    silent = [query.partition("(")[0] for query in writes if "revision = revision + 1" not in query]
+    assert silent == ["remember"]
+
+
+def test_every_write_of_a_status_says_its_transaction() -> None:
+    told = query_text().split("-- name: ")
+    writes = [query for query in told if re.search(r"^(update tasks\n)?set status =", query, re.M)]
+    assert len(writes) >= 5
+    assert all("change = txid_current()" in query for query in writes)
 
 
 async def test_a_failure_and_a_cancel_leave_events_too(store: Store) -> None:

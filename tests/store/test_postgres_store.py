@@ -505,6 +505,30 @@ async def test_an_older_database_is_brought_up_with_what_is_in_it(postgres: Post
     assert await ask(url, "select max(version) from schema_version") == SCHEMA_VERSION
 
 
+async def test_a_change_that_began_first_and_is_committed_last_is_not_missed(
+    postgres: PostgresServer,
+) -> None:
+    async with postgres.lent() as url:
+        store = await PostgresStore.open(await Database.open(url, connections=3))
+        await store.write(add(IDS[0], "sketch"))
+        await store.write(add(IDS[1], "sketch"))
+        first, last = await store.read(scripts.changes("alice", 0, "", 10, 0))
+        slow = await asyncpg.connect(url, server_settings={"search_path": "safelight"})
+        changing = "update tasks set status = 'running', change = txid_current() where id = $1"
+        async with slow.transaction():
+            await slow.execute(changing, IDS[0])  # its number is the lower one
+            await store.write(scripts.claim(IDS[1], "w", NOW))
+
+            # What came after it is held back, for whoever went on after it would miss the slow one.
+            assert await store.read(scripts.changes("alice", last.change, last.task.id, 9, 0)) == ()
+        told = await store.read(scripts.changes("alice", last.change, last.task.id, 9, 0))
+        await slow.close()
+        await store.close()
+
+    assert [each.task.id for each in told] == [IDS[0], IDS[1]]
+    assert first.change < last.change < told[0].change < told[1].change
+
+
 async def test_a_migration_that_breaks_leaves_nothing(postgres: PostgresServer) -> None:
     url = await postgres.create_soon(migrated=False)
     await ask(url, "create schema safelight")

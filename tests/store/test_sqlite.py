@@ -276,7 +276,7 @@ async def test_what_is_enqueued_is_given_on_once_it_is_written(path: Path) -> No
     opened = SQLiteStore.open(path, enqueue)
     with pytest.raises(RuntimeError, match="in the middle"):
         await opened.write(half())
-    await opened.write(scripts.add(task(token="t"), "", engine="sketch", priority=3))
+    await opened.write(scripts.add(task(token="t", priority=3), "", engine="sketch"))
     await opened.write(scripts.add(task(new_id(NOW, b"other."), token="t"), "", engine="sketch"))
     await opened.close()
 

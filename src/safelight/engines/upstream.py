@@ -60,6 +60,7 @@ from safelight.task import (
     Status,
     Submit,
     Task,
+    drop_handling,
 )
 from safelight.wire import Dialect
 
@@ -131,7 +132,8 @@ class UpstreamEngine(Engine):
     def check(self, submit: Submit, options: Mapping[str, Any]) -> None:
         """Raise what the provider's wire has no words for, by the parameter's name."""
         chosen = read_options(options)
-        asked = msgspec.structs.replace(submit, model=chosen.model or submit.model)
+        asked = drop_handling(submit)
+        asked = msgspec.structs.replace(asked, model=chosen.model or asked.model)
         # What the caller uploaded has an address only when the task is accepted.
         kept = tuple(
             msgspec.structs.replace(source, url=source.url or "https://example.com/source.png")
@@ -278,7 +280,7 @@ class _Run:
         self._job = job
         options = provider.options
         self._asked = msgspec.structs.replace(
-            job.submit,
+            drop_handling(job.submit),
             model=options.model or job.submit.model,
             idempotency_key=job.task.id if provider.repeats else None,
         )

@@ -151,7 +151,7 @@ async def _carry_out(connection: Connection, changes: list[Change]) -> dict[str,
 
 def _transaction(change: Change, row: Row | None) -> Sequence[str]:
     """Which transaction a task was added in, where one was."""
-    return row[1:2] if change.query.name == ADDING and row is not None else ()
+    return row[3:4] if change.query.name == ADDING and row is not None else ()
 
 
 def _answer(waiting: _Waiting, rows: Sequence[Row]) -> None:

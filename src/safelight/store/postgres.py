@@ -36,7 +36,7 @@ from safelight.store.scripts import (
     Single,
     Tell,
 )
-from safelight.store.texts import ADDING, TEXTS
+from safelight.store.texts import ADDING, CHANNEL, TEXTS
 from safelight.task import Task
 
 if TYPE_CHECKING:
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-_CHANNEL = "safelight"  # of notices: a topic, a space, and what it is about
 _LOCK = 0x5AFE_1167  # of those who migrate
 _MIGRATION_SECONDS = 3600.0  # an index of a large table takes a while
 # Reads that are under way at once; what is asked for meanwhile is read in one query after them.
@@ -68,7 +67,7 @@ class PostgresStore:
         self._closed = False
         self._heard: dict[str, list[Callable[[str], None]]] = {}
         self._version = 0
-        database.listen(_CHANNEL, self._hear)
+        database.listen(CHANNEL, self._hear)
         database.on_return(self._count_up)
         self.listen(KEYS, lambda _: self._count_up())
 
@@ -206,7 +205,7 @@ async def _step(connection: Connection, script: Script[_T], transaction: list[st
         while True:
             rows = await _carry_out(connection, step)
             if isinstance(step, Change) and step.query.name == ADDING:
-                transaction[:] = rows[0][1:]
+                transaction[:] = rows[0][3:4]
             step = script.send(rows)
     except StopIteration as stopped:
         return cast(_T, stopped.value)
@@ -227,7 +226,7 @@ async def _carry_out(connection: Connection, step: scripts.Step) -> Sequence[Row
             await enqueue(connection, [step])
         case Tell():
             await connection.execute(
-                "select pg_notify($1, $2)", _CHANNEL, f"{step.topic} {step.what}"
+                "select pg_notify($1, $2)", CHANNEL, f"{step.topic} {step.what}"
             )
     return ()
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from importlib import resources
 
 # In this order `scripts.read_task` reads them.
-TASK = """id, owner, dialect, status, attempt, deaths, progress, seed, credits,
-       submit, artifacts, failure, created, started, finished, updated"""
+TASK = """id, revision, owner, dialect, status, attempt, deaths, progress, seed,
+       credits, submit, artifacts, failure, created, started, finished, updated"""
 UNFINISHED = "status in ('queued', 'running', 'uploading')"
 
 

@@ -1,6 +1,8 @@
 -- Every query, by name, once for both databases. {task} are the columns of a task, in the order in
 -- which `read_task` reads them, and {unfinished} is true of those that are not at an end: see
--- `safelight.store.queries`.
+-- `safelight.store.queries`. Every write of what is told of a task raises its `revision`, and that of
+-- its status says in `change` which transaction it is part of. Transactions are numbered by
+-- PostgreSQL; on SQLite functions of the same names do so.
 
 -- name: get_tasks(ids)
 -- Tasks by their ids, a JSON list: those that are asked for at the same time, in one query.
@@ -14,31 +16,58 @@ select {task}
 from tasks
 where id = :id and (finished is null or finished > :oldest);
 
--- name: add_task(id, owner, kind, dialect, status, seed, submit, created)
-insert into tasks (id, owner, kind, dialect, status, seed, submit, created, updated)
-values (:id, :owner, :kind, :dialect, :status, :seed, :submit, :created, :created)
-returning id;
+-- name: add_task(id, owner, kind, dialect, status, seed, submit, model, engine, parent, priority, start_by, end_by, created)
+insert into tasks (id, owner, kind, dialect, status, seed, submit, model, engine, parent, priority,
+                   start_by, end_by, created, updated, revision, change)
+values (:id, :owner, :kind, :dialect, :status, :seed, :submit, :model, :engine, :parent, :priority,
+        :start_by, :end_by, :created, :created, 1, txid_current())
+returning {task};
 
--- name: add_event(task_id, at, what, attempt, note)!
--- Events are numbered, for several may happen in one millisecond.
-insert into events (task_id, number, at, what, attempt, note)
-values (
-    :task_id, (select coalesce(max(number), 0) + 1 from events where task_id = :task_id),
-    :at, :what, :attempt, :note
-);
+-- name: add_label(owner, name, value, task_id)!
+insert into labels (owner, name, value, task_id) values (:owner, :name, :value, :task_id)
+on conflict (owner, name, value, task_id) do nothing;
 
--- name: add_event_of_attempt(task_id, at, what, attempt, note)!
--- As `add_event`, for a worker that still holds the task and for no other.
+-- name: add_event(task_id, number, at, what, attempt, note)!
 insert into events (task_id, number, at, what, attempt, note)
-select id, (select coalesce(max(number), 0) + 1 from events where task_id = :task_id),
-       cast(:at as bigint), cast(:what as text), attempt, cast(:note as text)
+values (:task_id, :number, :at, :what, :attempt, :note);
+
+-- name: note_line(id, attempt)
+-- A line of the engine's log, from a worker that still holds the task and from no other.
+update tasks
+set revision = revision + 1
+where id = :id and attempt = :attempt and {unfinished}
+returning {task};
+
+-- name: get_events(task_id, after)
+select number, at, what, attempt, note from events
+where task_id = :task_id and number > :after
+order by number;
+
+-- name: changed_tasks(owner, change, id, limit, oldest)
+-- The changes of a caller's tasks after one of them. A transaction that began first may be
+-- committed last: what is told is older than all that are still under way, so that none is missed.
+select {task}, change
 from tasks
-where id = :task_id and attempt = :attempt and {unfinished};
+where owner = :owner and change >= :change and (change > :change or id > :id)
+  and change < txid_snapshot_xmin(txid_current_snapshot())
+  and (finished is null or finished > :oldest)
+order by change, id
+limit :limit;
 
--- name: get_events(task_id)
--- An attempt begins when another has lost its claim: of those that wait for the same row at once, the
--- numbers alone may be the same.
-select at, what, attempt, note from events where task_id = :task_id order by attempt, number, at;
+-- name: last_change(owner)
+select coalesce(max(change), 0) from tasks
+where owner = :owner and change < txid_snapshot_xmin(txid_current_snapshot());
+
+-- name: last_change_of_all()
+-- Of all callers, one after the other, for the index of changes begins with them.
+with recursive owners (owner) as (
+    select min(owner) from tasks
+    union all
+    select (select min(owner) from tasks where owner > owners.owner)
+    from owners where owners.owner is not null
+)
+select coalesce(max((select max(change) from tasks where tasks.owner = owners.owner)), 0)
+from owners;
 
 -- name: get_idempotency(owner, token)
 -- What that key was used for last, and when that task ended.
@@ -65,16 +94,17 @@ set status = case when status = 'queued' and :waits = 0 then 'running' else stat
     deaths = deaths + case when worker is null or worker = :again then 0 else 1 end,
     worker = :worker,
     started = case when :waits = 0 then coalesce(started, :now) else started end,
-    updated = :now
+    updated = :now, revision = revision + 1, change = txid_current()
 where id = :id and {unfinished}
 returning {task};
 
 -- name: start_task(id, attempt, now)
 -- A task that was claimed to wait elsewhere, and is being made there by now.
 update tasks
-set status = 'running', started = coalesce(started, :now), updated = :now
+set status = 'running', started = coalesce(started, :now), updated = :now,
+    revision = revision + 1, change = txid_current()
 where id = :id and attempt = :attempt and status = 'queued'
-returning id;
+returning {task};
 
 -- name: remember(id, attempt, memory)
 update tasks
@@ -88,7 +118,7 @@ select memory from tasks where id = :id;
 -- name: release_task(id, attempt, now)
 -- Give a task back unharmed, to be run again: a worker that is told to stop did not die.
 update tasks
-set worker = null, updated = :now
+set worker = null, updated = :now, revision = revision + 1
 where id = :id and attempt = :attempt and {unfinished}
 returning id;
 
@@ -96,29 +126,31 @@ returning id;
 -- Also while uploading: a task whose worker died there is made once more, and stays uploading.
 -- And while queued, of a task that waits elsewhere.
 update tasks
-set progress = :progress, updated = :now
+set progress = :progress, updated = :now, revision = revision + 1
 where id = :id and attempt = :attempt and {unfinished}
 returning id;
 
 -- name: set_uploading(id, attempt, now)
 update tasks
-set status = 'uploading', updated = :now
+set status = 'uploading', updated = :now, revision = revision + 1, change = txid_current()
 where id = :id and attempt = :attempt and status in ('running', 'uploading')
-returning id;
+returning {task};
 
 -- name: finish_task(id, attempt, status, progress, artifacts, failure, now)
 -- The end of a task, written by the worker that holds it and by no other. Any task that is not at
 -- an end may fail, and one that was made may succeed.
 update tasks
 set status = :status, progress = coalesce(:progress, progress), artifacts = :artifacts,
-    failure = :failure, worker = null, finished = :now, updated = :now
+    failure = :failure, worker = null, finished = :now, updated = :now,
+    revision = revision + 1, change = txid_current()
 where id = :id and attempt = :attempt and {unfinished}
   and (status <> 'queued' or :status = 'failed')
-returning id;
+returning {task};
 
 -- name: cancel_task(id, owner, kind, failure, now)
 update tasks
-set status = 'canceled', failure = :failure, worker = null, finished = :now, updated = :now
+set status = 'canceled', failure = :failure, worker = null, finished = :now, updated = :now,
+    revision = revision + 1, change = txid_current()
 where id = :id and owner = :owner and kind = coalesce(:kind, kind)
   and {unfinished}
 returning {task};

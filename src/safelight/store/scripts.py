@@ -35,12 +35,15 @@ class Query(NamedTuple):
 
 class Event(NamedTuple):
     """What is told of a task whose row a query returned: `what` and `attempt` as the row says them
-    where they are None, in the columns of `get_tasks`."""
+    where they are None."""
 
     at: int
     what: str | None = None
     attempt: int | None = None
     note: str = ""
+
+
+LINE = "log"  # what an event tells that is a line of the engine's log, and no change of status
 
 
 class Enqueue(NamedTuple):
@@ -52,14 +55,23 @@ class Enqueue(NamedTuple):
 
 
 class Change(NamedTuple):
-    """A query that changes a task and returns its id first, and the event that tells of it.
+    """A query that changes a task and returns its row, and the event that tells of it.
 
-    Where no row is returned nothing was changed, nothing is told, and nothing queued `then`.
+    The event has the number of the row's revision, and every process is told `CHANGED`, unless it
+    is a line of a log. Where no row is returned nothing was changed, nothing is told, and nothing
+    queued `then`. Only where `whole` the script is sent all columns of the row; else those up to
+    the owner at least.
     """
 
     query: Query
     event: Event
     then: Enqueue | None = None
+    whole: bool = False
+
+    @property
+    def tells(self) -> bool:
+        """Whether those who watch the task are to hear of it at once."""
+        return self.event.what != LINE
 
 
 class Tell(NamedTuple):
@@ -69,7 +81,9 @@ class Tell(NamedTuple):
     what: str
 
 
-ENDED, KEYS = "ended", "keys"  # topics: a task that is not to be run any more, a key revoked
+# Topics: a task that is not to be run any more, a key revoked; a task whose status has changed or
+# that is gone, with a space and its owner behind its id.
+ENDED, KEYS, CHANGED = "ended", "keys", "changed"
 
 Row = Sequence[Any]
 Step = Query | Change | Enqueue | Tell
@@ -106,8 +120,12 @@ class KeyRow(NamedTuple):
 
 
 class EventRow(NamedTuple):
-    """Something that happened to a task: `what` is a status, or `log`."""
+    """Something that happened to a task: `what` is a status, or `log`.
 
+    `number` is the task's revision by it.
+    """
+
+    number: int
     at: int
     what: str
     attempt: int
@@ -148,6 +166,8 @@ _text = msgspec.json.Encoder()
 MOST_LISTED = 16 * 2**20  # characters of the rows of a page
 _LISTED_TOGETHER = 50
 
+LABEL = "label"  # the name under which labels stand among what callers call their tasks
+
 _STATUSES = {status.value: status for status in Status}
 _FIRST, _LAST = "", "g"  # before and after every id, which are hex digits
 _MOST_TRIES = 10  # to be the first with an idempotency key
@@ -158,21 +178,22 @@ def read_task(row: Row) -> Task:
     """The task that a row of the columns of `get_tasks` says."""
     return Task(
         id=row[0],
-        owner=row[1],
-        dialect=row[2],
-        status=_STATUSES[row[3]],
-        attempt=row[4],
-        deaths=row[5],
-        progress=row[6],
-        seed=row[7],
-        credits=row[8],
-        submit=_submit.decode(row[9]),
-        artifacts=_artifacts.decode(row[10]) if row[10] else (),
-        failure=_failure.decode(row[11]) if row[11] else None,
-        created=row[12],
-        started=row[13],
-        finished=row[14],
-        updated=row[15],
+        revision=row[1],
+        owner=row[2],
+        dialect=row[3],
+        status=_STATUSES[row[4]],
+        attempt=row[5],
+        deaths=row[6],
+        progress=row[7],
+        seed=row[8],
+        credits=row[9],
+        submit=_submit.decode(row[10]),
+        artifacts=_artifacts.decode(row[11]) if row[11] else (),
+        failure=_failure.decode(row[12]) if row[12] else None,
+        created=row[13],
+        started=row[14],
+        finished=row[15],
+        updated=row[16],
     )
 
 
@@ -183,23 +204,38 @@ def _json(value: Any) -> str | None:
 # ------------------------------------------------------------------------------------------ tasks
 
 
-def add(
-    task: Task, digest: str, oldest: int = 0, engine: str | None = None, priority: int = 0
-) -> AnyScript[Accepted]:
+def add(task: Task, digest: str, oldest: int = 0, engine: str | None = None) -> AnyScript[Accepted]:
     """Add a new task, or find the one that the same idempotency key made.
 
     A new one is queued for `engine`, where one is given. A task that ended at `oldest` or before
     is forgotten, and its idempotency key with it. Raises `DifferentBody` where that key came with
     another `digest` of what was asked.
     """
-    job = Enqueue(task.id, engine, priority) if engine is not None else None
-    if task.submit.idempotency_key is None:
-        return Single(_adding(task, job), lambda rows: Accepted(task, True))
-    return _add_once(task, task.submit.idempotency_key, digest, oldest, job)
+    job = Enqueue(task.id, engine, task.submit.priority) if engine is not None else None
+    adding = _adding(task, engine or "")
+    if task.submit.idempotency_key is not None:
+        return _add_once(task, adding, task.submit.idempotency_key, digest, oldest, job)
+    if task.submit.labels or task.submit.metadata:
+        return _add_named(task, adding, job)
+    return Single(adding._replace(then=job), lambda rows: Accepted(task, True))
 
 
-def _adding(task: Task, job: Enqueue | None) -> Change:
-    created = task.created or 0
+def _add_named(task: Task, adding: Change, job: Enqueue | None) -> Script[Accepted]:
+    """Add a task with what its caller calls it."""
+    yield adding._replace(then=job)
+    yield from _add_labels(task)
+    return Accepted(task, True)
+
+
+def _add_labels(task: Task) -> Script[None]:
+    names = [(LABEL, label) for label in task.submit.labels]
+    for name, value in [*names, *task.submit.metadata.items()]:
+        row = {"owner": task.owner, "name": name, "value": value, "task_id": task.id}
+        yield Query("add_label", row)
+
+
+def _adding(task: Task, engine: str) -> Change:
+    created, submit = task.created or 0, task.submit
     row = {
         "id": task.id,
         "owner": task.owner,
@@ -207,19 +243,30 @@ def _adding(task: Task, job: Enqueue | None) -> Change:
         "dialect": task.dialect,
         "status": task.status.value,
         "seed": task.seed,
-        "submit": _text.encode(drop_data(task.submit)).decode(),
+        "submit": _text.encode(drop_data(submit)).decode(),
+        "model": submit.model,
+        "engine": engine,
+        "parent": submit.parent,
+        "priority": submit.priority,
+        "start_by": _later(created, submit.start_within),
+        "end_by": _later(created, submit.cancel_after),
         "created": created,
     }
-    return Change(Query("add_task", row), Event(created, Status.QUEUED.value, 0), job)
+    return Change(Query("add_task", row), Event(created, Status.QUEUED.value, 0))
+
+
+def _later(created: int, seconds: float | None) -> int | None:
+    return None if seconds is None else created + int(seconds * 1000)
 
 
 def _add_once(
-    task: Task, token: str, digest: str, oldest: int, job: Enqueue | None
+    task: Task, adding: Change, token: str, digest: str, oldest: int, job: Enqueue | None
 ) -> Script[Accepted]:
     earlier = yield from _find_same(task, token, digest, oldest)
     if earlier is not None:
         return Accepted(earlier, False)
-    yield _adding(task, None)
+    yield adding
+    yield from _add_labels(task)
     earlier = yield from _take_token(task, token, digest, oldest)
     if earlier is not None:
         yield Query("remove_task", {"id": task.id})
@@ -330,7 +377,7 @@ def list_tasks(owner: str, asked: List, oldest: int, most_bytes: int = MOST_LIST
 
 def _length(row: Row) -> int:
     """What a task was asked with and came to, in characters."""
-    return sum(len(text) for text in row[9:12] if text)
+    return sum(len(text) for text in row[10:13] if text)
 
 
 def count(owner: str, asked: List, oldest: int) -> Script[int]:
@@ -364,7 +411,7 @@ def claim(
     """
     named = {"id": id, "worker": worker, "again": worker if again else "", "now": now}
     told = Event(now, None if waits else Status.RUNNING.value)
-    change = Change(Query("claim_task", {**named, "waits": int(waits)}), told)
+    change = Change(Query("claim_task", {**named, "waits": int(waits)}), told, whole=True)
     return Single(change, lambda rows: read_task(rows[0]) if rows else None)
 
 
@@ -411,12 +458,10 @@ def progress(id: str, attempt: int, percent: int, now: int) -> Script[bool]:
     return bool(rows)
 
 
-def log(id: str, attempt: int, line: str, now: int) -> Script[None]:
-    """Write a line of the engine's log, if this attempt still holds the task."""
-    yield Query(
-        "add_event_of_attempt",
-        {"task_id": id, "at": now, "what": "log", "attempt": attempt, "note": _clean(line)},
-    )
+def log(id: str, attempt: int, line: str, now: int) -> Single[bool]:
+    """Write a line of the engine's log; False where this attempt does not hold the task."""
+    noted = Query("note_line", {"id": id, "attempt": attempt})
+    return Single(Change(noted, Event(now, LINE, attempt, _clean(line))), bool)
 
 
 def upload(id: str, attempt: int, now: int) -> Single[bool]:
@@ -472,7 +517,7 @@ def cancel(id: str, owner: str, now: int, kind: Kind | None = None) -> Script[Ta
             "now": now,
         },
     )
-    rows = yield Change(canceled, Event(now))
+    rows = yield Change(canceled, Event(now), whole=True)
     if not rows:
         return None
     yield Tell(ENDED, id)
@@ -489,13 +534,40 @@ def delete(ids: tuple[str, ...], owner: str, kind: Kind | None) -> Script[tuple[
         if rows:
             removed.append(id)
             yield Tell(ENDED, id)
+            yield Tell(CHANGED, f"{id} {owner}")
     return tuple(removed)
 
 
-def events(id: str) -> Script[tuple[EventRow, ...]]:
-    """What happened to the task, in order."""
-    rows = yield Query("get_events", {"task_id": id})
+def events(id: str, after: int = 0) -> Script[tuple[EventRow, ...]]:
+    """What happened to the task after its revision `after`, in order."""
+    rows = yield Query("get_events", {"task_id": id, "after": after})
     return tuple(EventRow(*row) for row in rows)
+
+
+class Changed(NamedTuple):
+    """A task whose status changed in the transaction of that number; later ones are higher."""
+
+    change: int
+    task: Task
+
+
+def changes(
+    owner: str, change: int, id: str, limit: int, oldest: int
+) -> Script[tuple[Changed, ...]]:
+    """The tasks of `owner` as they are, in the order of their last changes of status.
+
+    Those that changed after `change`, or in it and have ids after `id`. A task that changes again
+    comes again, later: who goes on after the last one misses no task's latest state.
+    """
+    said = {"owner": owner, "change": change, "id": id, "limit": limit, "oldest": oldest}
+    rows = yield Query("changed_tasks", said)
+    return tuple(Changed(row[-1], read_task(row)) for row in rows)
+
+
+def last_change(owner: str) -> Script[tuple[int, str]]:
+    """The change, and the id, after which there are only changes that are still to come."""
+    rows = yield Query("last_change", {"owner": owner})
+    return rows[0][0], _LAST
 
 
 def unfinished(after: str, limit: int) -> Script[tuple[str, ...]]:
@@ -551,11 +623,16 @@ def _clean(text: str) -> str:
 def event_of(change: Change, row: Row) -> Query:
     """The query that tells of a change, whose row was returned."""
     at, what, attempt, note = change.event
-    said = {"what": row[3] if what is None else what, "note": note}
+    said = {"what": row[4] if what is None else what, "note": note}
+    held = row[5] if attempt is None else attempt
     return Query(
-        "add_event",
-        {"task_id": row[0], "at": at, "attempt": row[4] if attempt is None else attempt, **said},
+        "add_event", {"task_id": row[0], "number": row[1], "at": at, "attempt": held, **said}
     )
+
+
+def changed(row: Row) -> Tell:
+    """What is told of a change whose row was returned."""
+    return Tell(CHANGED, f"{row[0]} {row[2]}")
 
 
 # ---------------------------------------------------------------------------------------- uploads

@@ -32,7 +32,7 @@ from safelight.store import (
 )
 from safelight.store.asking import Asking, answer, refuse
 from safelight.store.queries import query_text
-from safelight.store.scripts import AnyScript, Change, Enqueue, Query, Row, Tell, event_of
+from safelight.store.scripts import AnyScript, Change, Enqueue, Query, Row, Tell, changed, event_of
 from safelight.task import Task
 
 _T = TypeVar("_T")
@@ -87,6 +87,7 @@ class SQLiteStore:
         self._heard: dict[str, list[Callable[[str], None]]] = {}
         self._reader = reader
         self._writer = writer
+        self._transactions = Transactions(writer)
         self._waiting: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
         self._crowd = 0  # how many writes the last commit carried
         self._commit_seconds = _GATHER_SECONDS  # what it took
@@ -261,6 +262,7 @@ class SQLiteStore:
             # What is written into a file that was removed is lost with the process.
             raise apsw.CantOpenError("the file was removed, or another is in its place")
         self._writer.execute("begin immediate")
+        self._transactions.next()
 
     def _roll_back(self) -> None:
         if self._writer.in_transaction:
@@ -339,6 +341,8 @@ def _step(
                 rows = _fetch(connection, step.query)
                 if rows:
                     _fetch(connection, event_of(step, rows[0]))
+                    if step.tells:
+                        _must(told).append(changed(rows[0]))
                     if step.then is not None:
                         _must(enqueued).append(step.then)
             elif isinstance(step, Enqueue):
@@ -360,6 +364,34 @@ def _must(written: list[_T] | None) -> list[_T]:
     return written
 
 
+class Transactions:
+    """Numbers the transactions of the connection that writes, for PostgreSQL's own functions.
+
+    One writes at a time, so they are seen in the order of their numbers.
+    """
+
+    def __init__(self, writer: apsw.Connection) -> None:
+        self._writer = writer
+        self._version = -1  # of the database, as this connection has left it
+        self._number = 0
+        writer.create_scalar_function("txid_current", self._current, 0)
+
+    def next(self) -> None:
+        """A transaction has begun, and is written by nobody else until it ends."""
+        version = cast(int, self._writer.pragma("data_version"))
+        if version != self._version:  # another process has written
+            self._version = version
+            self._number = max(self._number, self._last())
+        self._number += 1
+
+    def _current(self, *_: object) -> int:
+        return self._number
+
+    def _last(self) -> int:
+        rows = self._writer.execute(_QUERIES["last_change_of_all"]).fetchall()
+        return cast(int, rows[0][0])
+
+
 # -------------------------------------------------------------------------------------- connection
 
 
@@ -373,10 +405,17 @@ def connect(path: Path, busy: float | None = None, create: bool = True) -> apsw.
         _switch_to_wal(connection, seconds)
         for pragma in ("synchronous = full", "foreign_keys = on"):
             connection.execute(f"pragma {pragma}").fetchall()
+        # What is seen here is older than all that is still under way: there is one writer.
+        connection.create_scalar_function("txid_current_snapshot", _no_bound, 0)
+        connection.create_scalar_function("txid_snapshot_xmin", _no_bound, 1)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _no_bound(*_: object) -> int:
+    return 2**62  # higher than the number of any transaction
 
 
 def _switch_to_wal(connection: apsw.Connection, seconds: float) -> None:

@@ -6,23 +6,26 @@ from typing import Any
 
 import aiosql
 
-from safelight.store.queries import query_text
-from safelight.store.scripts import Change, Query
+from safelight.store.queries import TASK, query_text
+from safelight.store.scripts import CHANGED, Change, Query
 
+CHANNEL = "safelight"  # of notices: a topic, a space, and what it is about
 # A task's addition says which transaction it is part of, which costs no round trip of its own: if
 # the answer to its commit is lost, the database is asked by that what became of it.
-ADDING, _SAYING_TRANSACTION = "add_task", ", pg_current_xact_id()::text"
+ADDING = "add_task"
 # A change and what is told of it are one statement here, and so one round trip.
 _CHANGING = """
 with changed as ({change}), told as (
     insert into events (task_id, number, at, what, attempt, note)
-    select id, (select coalesce(max(number), 0) + 1 from events where task_id = changed.id),
-           ${at}::bigint, coalesce(${what}::text, {status}), coalesce(${attempt}::int, {held}),
-           ${note}::text
+    select id, revision, ${at}::bigint, coalesce(${what}::text, status),
+           coalesce(${attempt}::int, attempt), ${note}::text
     from changed
 )
-select * from changed
+select {columns} from changed
 """
+_FEW = "id, revision, owner"
+_TRANSACTION = "pg_current_xact_id()::text"
+_TELLING = f"pg_notify('{CHANNEL}', '{CHANGED} ' || id || ' ' || owner)"
 
 
 class Texts:
@@ -33,7 +36,6 @@ class Texts:
         self._order: dict[str, list[str]] = loaded.driver_adapter.var_sorted
         names = (name for name in loaded.available_queries if not name.endswith("_cursor"))
         self._sql = {name: getattr(loaded, name).sql for name in names}
-        self._sql[ADDING] = f"{self._sql[ADDING].rstrip(' ;')} {_SAYING_TRANSACTION}"
         self._changes: dict[tuple[str, bool, bool], str] = {}
 
     def of(self, query: Query) -> tuple[str, list[Any]]:
@@ -44,8 +46,7 @@ class Texts:
     def of_change(self, change: Change) -> tuple[str, list[Any]]:
         """The text of a change and of what is told of it, and its parameters in order."""
         sql, values = self.of(change.query)
-        event = change.event
-        names = change.query.name, event.what is None, event.attempt is None
+        names = change.query.name, change.whole, change.tells
         if names not in self._changes:
             numbers = range(len(values) + 1, len(values) + 5)
             at, what, attempt, note = numbers
@@ -55,10 +56,18 @@ class Texts:
                 what=what,
                 attempt=attempt,
                 note=note,
-                status="status" if event.what is None else "null",
-                held="attempt" if event.attempt is None else "null",
+                columns=", ".join(_columns(change)),
             )
-        return self._changes[names], [*values, *event]
+        return self._changes[names], [*values, *change.event]
+
+
+def _columns(change: Change) -> list[str]:
+    """What is sent of a change's row: no more than is read."""
+    return [
+        TASK if change.whole else _FEW,
+        *([_TRANSACTION] if change.query.name == ADDING else []),
+        *([_TELLING] if change.tells else []),
+    ]
 
 
 TEXTS = Texts()

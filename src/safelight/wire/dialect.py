@@ -8,7 +8,7 @@ from typing import NamedTuple
 from urllib.parse import quote, unquote
 
 from safelight.errors import Fault, Unauthenticated, UnknownOperation, Unsupported
-from safelight.task import Command, Kind, Models, Record, Reply, Submit, Templates
+from safelight.task import HANDLING, Command, Kind, Models, Record, Reply, Submit, Templates
 from safelight.wire.fields import States
 from safelight.wire.messages import Request, Response, read_bearer
 
@@ -219,8 +219,12 @@ CANNOT = "this server cannot do that"
 
 
 def refuse_demands(submit: Submit, title: str, known: Collection[str] = ()) -> None:
-    """Raise `Unsupported` for a demand of another wire than the one of that title."""
-    for name in submit.demands:
+    """Raise `Unsupported` for what the wire of that title cannot say.
+
+    That is a demand of another wire, or how the task is to be handled, unless it is `known`.
+    """
+    handled = (name for name, unsaid in HANDLING.items() if getattr(submit, name) != unsaid)
+    for name in (*submit.demands, *handled):
         if name not in known:
             raise Unsupported(f"{title} cannot say {name}", parameter=name)
 
