@@ -89,6 +89,12 @@ class Blobs:
         """Whether `link` makes links that need no server of ours."""
         return self._signer is not None
 
+    @property
+    def link_seconds(self) -> float:
+        """How long such a link is good."""
+        assert self._signer is not None
+        return self._signer.seconds
+
     def link(self, name: str) -> str:
         """A link to a blob that the bucket itself answers, without a key, for a while."""
         assert self._signer is not None
@@ -251,7 +257,7 @@ class Signer:
 
     def __init__(self, store: S3Store | GCSStore | AzureStore, seconds: float) -> None:
         self._store = store
-        self._seconds = seconds
+        self.seconds = seconds
         parts = urlsplit(self._sign("any"))
         self.origin = f"{parts.scheme}://{parts.netloc}"
         self._signed: OrderedDict[str, tuple[float, str]] = OrderedDict()
@@ -259,7 +265,7 @@ class Signer:
     def link(self, name: str) -> str:
         now = time.monotonic()
         made, link = self._signed.get(name, (0.0, ""))
-        if not link or now - made > self._seconds / 2:
+        if not link or now - made > self.seconds / 2:
             link = self._sign(name)
             self._signed[name] = (now, link)
             self._signed.move_to_end(name)
@@ -268,7 +274,7 @@ class Signer:
         return link
 
     def _sign(self, name: str) -> str:
-        return obstore.sign(self._store, "GET", name, timedelta(seconds=self._seconds))
+        return obstore.sign(self._store, "GET", name, timedelta(seconds=self.seconds))
 
 
 BlobError = BaseError

@@ -116,6 +116,8 @@ class Settings(BaseSettings):
     body_timeout: float = Field(default=60, gt=0)  # seconds that a request's body may take
     wait_timeout: float = Field(default=300, gt=0)  # seconds that a request waits for its task
     max_waiting: int = Field(default=256, ge=1)  # requests that do so at once, in each process
+    max_wait: float = Field(default=60, gt=0)  # seconds that whoever prefers to wait may
+    max_long_polls: int = Field(default=1000, ge=1)  # who do so at once, in each process
     max_text: int = Field(default=256 * 1024, ge=1024)  # bytes of what a task is asked with
     max_source: int = Field(default=32 * 2**20, gt=0)  # bytes of one source file
     max_pixels: int = Field(default=4096 * 4096, gt=0)  # of a picture, read or made

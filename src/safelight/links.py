@@ -34,17 +34,30 @@ class Target(NamedTuple):
 class Links:
     """Makes and reads links. `base` is the public address that a link begins with.
 
-    Where `sign` is given it makes links to blobs that are not ours to answer: the bucket's own.
+    Where `sign` is given it makes links to blobs that are not ours to answer: the bucket's own,
+    good for so many `seconds`.
     """
 
-    def __init__(self, vault: Vault, sign: Callable[[str], str] | None = None) -> None:
+    def __init__(
+        self, vault: Vault, sign: Callable[[str], str] | None = None, seconds: float = 0
+    ) -> None:
         self._vault = vault
         self._sign = sign
+        self._millis = int(seconds * 1000)
 
     @classmethod
     def build(cls, vault: Vault, blobs: Blobs) -> Links:
         """Links that we answer, or the bucket where it signs its own."""
-        return cls(vault, blobs.link if blobs.signs else None)
+        if not blobs.signs:
+            return cls(vault)
+        return cls(vault, blobs.link, blobs.link_seconds)
+
+    def epoch(self, now: int) -> int:
+        """A number that is another one when links are to be told anew; `now` in ms.
+
+        A link is signed again when half of its time is over, and told again before the rest is.
+        """
+        return now // (self._millis // 4) if self._millis else 0
 
     def write(self, base: str, target: Target, media_type: str | None) -> str:
         """The link to a file, with the suffix that fits its media type."""

@@ -90,6 +90,16 @@ class ModelMap:
                 return rule
         return None
 
+    def rule_of(self, submit: Submit) -> tuple[str, str]:
+        """The name of the rule that `submit` runs by, empty where it is none, and its engine's.
+
+        For what is kept by model: names that callers give are without number, rules are few.
+        """
+        rule = self._rule(submit)
+        if rule is not None:
+            return rule.name, self._engines[rule.engine].name
+        return "", self._engines[_PROCESSING if submit.operations else _MAKING].name
+
     def catalogue(self, asked: Models) -> Catalogue:
         """The models that answer when they are named, without those only a wildcard covers."""
         cards = [card for card in self._cards() if asked.kind in (None, card.kind)]

@@ -308,13 +308,29 @@ class Artifact(Record, frozen=True, kw_only=True):
     etag: str | None = None
 
 
+class Outlook(Record, frozen=True, kw_only=True):
+    """What is foreseen of a task that is not at its end; what is not known is None.
+
+    `ahead` is how many wait before it for its `engine`, `end` (milliseconds since 1970) when it is
+    likely at its end, `progress` an estimate in percent where its engine tells none, and `again`
+    the seconds after which to ask for it again.
+    """
+
+    engine: str | None = None
+    ahead: int | None = None
+    end: int | None = None
+    progress: int | None = None
+    again: float | None = None
+
+
 class Task(Record, frozen=True, kw_only=True):
     """One piece of work, with one id for life.
 
     Times are milliseconds since 1970, UTC. `seed` is the one asked for, or else the one drawn
     when the task was accepted, so that running it again makes the same picture. `status_word` is
     the wire's own word for the status, kept by the client when it is one that we do not know.
-    `revision` goes up with every change of what is kept of the task.
+    `revision` goes up with every change of what is kept of the task; `previews` counts the pictures
+    of how far it was, the last of which is kept.
     """
 
     id: str
@@ -327,6 +343,7 @@ class Task(Record, frozen=True, kw_only=True):
     attempt: int = 0
     deaths: int = 0  # how many workers died while they ran it
     progress: int | None = None  # percent; 100 only at success
+    previews: int = 0
     failure: Failure | None = None
     artifacts: tuple[Artifact, ...] = ()
     credits: float = 0
@@ -335,6 +352,11 @@ class Task(Record, frozen=True, kw_only=True):
     finished: int | None = None
     updated: int | None = None
     status_word: str | None = None
+    outlook: Outlook | None = None
+
+    def with_outlook(self, outlook: Outlook) -> Task:
+        """This task with what is foreseen of it."""
+        return msgspec.structs.replace(self, outlook=outlook)
 
     @property
     def kind(self) -> Kind:

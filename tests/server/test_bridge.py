@@ -562,6 +562,7 @@ async def echo(serving: Serving) -> AsyncIterator[httpx.AsyncClient]:
         app.metrics,
         Bodies(1000, 5),
         app.waiting,
+        app.foresight,
         app.asgi,
         max_body=100,
         public_url=None,

@@ -26,9 +26,11 @@ from safelight.server.browsers import for_browsers
 from safelight.server.definitions import Definitions
 from safelight.server.doors import Doors
 from safelight.server.files import Files
+from safelight.server.foresight import Foresight
 from safelight.server.housekeeping import Housekeeping
 from safelight.server.keys import Keyring, NewKey
 from safelight.server.metrics import Metrics
+from safelight.server.paces import Paces
 from safelight.server.provider_keys import ProviderKeys
 from safelight.server.rates import Rates
 from safelight.server.readiness import Readiness
@@ -37,6 +39,7 @@ from safelight.server.recovery import Recovery
 from safelight.server.routes import Routes
 from safelight.server.scratch import Scratch
 from safelight.server.waiting import Waiting
+from safelight.server.watch import Watch
 from safelight.service import Service
 from safelight.store import Store, StoreClosed, StoreUnavailable, scripts
 from safelight.uploads import Uploads
@@ -88,6 +91,8 @@ class App:
         self.scratch = Scratch.build(settings)
         links = Links.build(vault, blobs)
         fetcher = Fetcher.of_sources(settings, blobs.origins)
+        self.paces = Paces(store, self._models)
+        self.foresight = Foresight(store, self._models, self.paces)
         self.worker = Worker.build(
             settings,
             self.scratch.name,
@@ -99,6 +104,7 @@ class App:
             scratch=self.scratch.folder,
             secret=self.provider_keys.get,
             observe=self.metrics.engine,
+            learn=self.paces.learn,
         )
         store.listen(scripts.ENDED, self.worker.stop)
         store.on_return(self._look)
@@ -117,7 +123,15 @@ class App:
             uploads,
             definitions,
         )
-        self.waiting = Waiting(self.service, settings.wait_timeout, settings.max_waiting)
+        self.watch = Watch(store)
+        self.waiting = Waiting(
+            self.service,
+            self.watch,
+            settings.wait_timeout,
+            settings.max_waiting,
+            settings.max_wait,
+            settings.max_long_polls,
+        )
         recovery = backend.recovery(self.worker)
         self.housekeeping = Housekeeping.build(settings, store, blobs, recovery, self.metrics)
         self.asgi, self.own = self._front(links, uploads)
@@ -146,6 +160,7 @@ class App:
             self.metrics,
             bodies,
             self.waiting,
+            self.foresight,
             routes,
             max_body=settings.max_body,
             public_url=settings.public_url,
@@ -165,7 +180,10 @@ class App:
         """Take up what an earlier process left, and start to work."""
         await asyncio.to_thread(self.scratch.open)
         await self.housekeeping.recover()
-        self._running = [asyncio.create_task(self.housekeeping.run())]
+        self._running = [
+            asyncio.create_task(self.housekeeping.run()),
+            asyncio.create_task(self.paces.run()),
+        ]
         self.readiness.running = self._running
         if self.settings.workers:
             self._working = asyncio.create_task(self.queue.run(self.worker.run, self.lanes))
@@ -178,6 +196,7 @@ class App:
         process that died: others notice its silence, or the next start does.
         """
         self.readiness.draining = True
+        self.watch.close()
         self.waiting.refuse()
         self.queue.stop()
         until = asyncio.get_running_loop().time() + self.settings.grace + GIVING_BACK_SECONDS

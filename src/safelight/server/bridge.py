@@ -30,7 +30,9 @@ from safelight.clock import now_millis
 from safelight.errors import BadRequest, Fault, Internal, Malformed, TooLarge, Unavailable
 from safelight.links import Links
 from safelight.server.bodies import Bodies, Room, inflate
+from safelight.server.conditions import matches, not_modified, read_conditions, with_tag
 from safelight.server.doors import Doors, Entry
+from safelight.server.foresight import Foresight
 from safelight.server.heads import read_headers, write_headers
 from safelight.server.keys import Keyring
 from safelight.server.metrics import Metrics
@@ -38,7 +40,7 @@ from safelight.server.rates import Rates
 from safelight.server.waiting import Waiting
 from safelight.service import Service
 from safelight.store import StoreClosed, StoreUnavailable
-from safelight.task import Command, Page, Reply, Submit, Task, Uploaded
+from safelight.task import Command, Fetch, Page, Reply, Submit, Task, Uploaded
 from safelight.wire import Context, Credential, Dialect, Match, Request, Response
 
 _log = structlog.get_logger("safelight.server")
@@ -72,6 +74,7 @@ class Bridge:
         metrics: Metrics,
         bodies: Bodies,
         waiting: Waiting,
+        foresight: Foresight,
         fallback: ASGIApp,
         *,
         max_body: int,
@@ -86,6 +89,7 @@ class Bridge:
         self._metrics = metrics
         self._bodies = bodies
         self._waiting = waiting
+        self._foresight = foresight
         self._fallback = fallback
         self._readers = ThreadPoolExecutor(_READERS, "safelight-read")
         self._max_body = max_body
@@ -140,7 +144,8 @@ class Bridge:
                     response, headers=(*response.headers, ("connection", "close"))
                 )
         op = call.match.op if call.match else "unknown"
-        self._metrics.request(entry.dialect.name, op, response.status, time.perf_counter() - began)
+        took = time.perf_counter() - began - call.waited
+        self._metrics.request(entry.dialect.name, op, response.status, took)
         return response
 
     async def _carry_out(self, call: _Call, receive: Receive) -> Response:
@@ -167,8 +172,9 @@ class Bridge:
             if call.match.waits:
                 return await self._answer_at_end(call, caller.id, receive)
             reply = await self._service.carry_out(caller.id, call.dialect.name, call.command)
-            dressed = self._dress(reply, call)
-            return call.dialect.write_reply(call.match.op, dressed, call.context)
+            if isinstance(reply, Task) and isinstance(call.command, Fetch | Submit):
+                return await self._answer_with_task(call, caller.id, reply, receive)
+            return self._write(call, reply)
         finally:
             if not call.carries:
                 call.room.leave()
@@ -179,9 +185,7 @@ class Bridge:
         op, carried = call.match.op, call.dialect.carries_files(call.match.op, call.command)
         with self._waiting.place(who):
             task = await self._service.submit(who, call.dialect.name, call.command)
-            # What was sent is kept with the task: whoever waits holds nothing.
-            call.command = None
-            call.room.leave()
+            call.release()
             task = await self._waiting.wait(who, task, receive)
             if carried and task.artifacts:
                 task = await self._load(call, task)
@@ -191,6 +195,40 @@ class Bridge:
                 return write(op, dressed, call.context)
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._readers, write, op, dressed, call.context)
+
+    async def _answer_with_task(
+        self, call: _Call, who: str, task: Task, receive: Receive
+    ) -> Response:
+        """Tell a task: later, or not at all, where that is what the caller prefers."""
+        wait, seen = read_conditions(call.context.request)
+        reads = isinstance(call.command, Fetch) and call.context.request.method != "POST"
+        known = reads and matches(seen, self._tag(task))
+        applied: tuple[tuple[str, str], ...] = ()
+        if wait and (known or not task.ended) and self._waiting.may_wait(who):
+            wait = min(wait, int(self._waiting.longest))
+            applied = (("preference-applied", f"wait={wait}"),)
+            call.release()
+            began = time.perf_counter()
+            task = await self._waiting.prefer(who, task, wait, receive, seen=known)
+            call.waited = time.perf_counter() - began
+            known = known and matches(seen, self._tag(task))
+        if known:
+            response = not_modified(self._tag(task))
+        elif reads:
+            response = with_tag(self._write(call, task), self._tag(task))
+        else:
+            response = self._write(call, task)
+        if not task.ended and (again := self._foresight.again(task)) is not None:
+            applied += (("retry-after", str(again)),)
+        return response.with_headers(*applied) if applied else response
+
+    def _tag(self, task: Task) -> str:
+        """What tells one state of a task from another; weak, for ids of requests differ."""
+        return f'W/"{task.revision}-{self._links.epoch(self._clock())}"'
+
+    def _write(self, call: _Call, reply: Reply) -> Response:
+        assert call.match is not None
+        return call.dialect.write_reply(call.match.op, self._dress(reply, call), call.context)
 
     async def _load(self, call: _Call, task: Task) -> Task:
         """`task` with its files, where there is room for them in its answer."""
@@ -293,7 +331,7 @@ class _Caller(NamedTuple):
 class _Call:
     """A request on its way: what is known of it so far, for whoever has to answer it."""
 
-    __slots__ = ("by_name", "carries", "command", "context", "dialect", "match", "room")
+    __slots__ = ("by_name", "carries", "command", "context", "dialect", "match", "room", "waited")
 
     def __init__(self, entry: Entry, context: Context, room: Room) -> None:
         self.dialect = entry.dialect
@@ -303,6 +341,7 @@ class _Call:
         self.match: Match | None = None
         self.command: Command | None = None
         self.carries = False  # whether the answer carries files, for which there is room
+        self.waited = 0.0  # seconds that were spent because the caller would rather wait
 
     def take(self, body: bytes) -> None:
         """The body has arrived."""
@@ -313,6 +352,12 @@ class _Call:
         """A large body was read, and is not needed any more."""
         if len(self.context.request.body) > _LARGE:
             self._replace(b"")
+
+    def release(self) -> None:
+        """What was sent is kept with the task: whoever waits holds nothing."""
+        self.command = None
+        self.drop_body()
+        self.room.leave()
 
     def _replace(self, body: bytes) -> None:
         request = msgspec.structs.replace(self.context.request, body=body)

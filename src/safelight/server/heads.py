@@ -6,6 +6,8 @@ from collections.abc import Iterable
 
 from safelight.wire import Response
 
+_BODILESS = frozenset({204, 304})
+
 
 def read_headers(lines: Iterable[tuple[bytes, bytes]]) -> tuple[tuple[str, str], ...]:
     """The headers of a request; their names are lower case already, in ASGI and in h11."""
@@ -15,7 +17,8 @@ def read_headers(lines: Iterable[tuple[bytes, bytes]]) -> tuple[tuple[str, str],
 def write_headers(response: Response) -> list[tuple[bytes, bytes]]:
     """The headers to send with an answer whose body is sent whole."""
     lines = [(name.encode(), header_line(value)) for name, value in response.headers]
-    lines.append((b"content-length", str(len(response.body)).encode()))
+    if response.status not in _BODILESS:
+        lines.append((b"content-length", str(len(response.body)).encode()))
     if response.header("cache-control") is None:
         # A status is out of date the moment it is sent.
         lines.append((b"cache-control", b"no-store"))

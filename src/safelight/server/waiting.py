@@ -1,68 +1,111 @@
-"""Requests that are answered once their task is at its end: how long, and how many at once.
+"""Requests that are answered once their task is further: how long, and how many at once.
 
-The rule for whoever edits it: a place to wait is had before a task is accepted, and a task goes on
-whatever becomes of whoever waits for it. What ends a wait too early says the task's id.
+Two kinds wait. Routes whose answer is the end of the task have a place before it is accepted, and
+are told the task's id where their wait ends too early. Who only prefers to wait (RFC 7240) is
+answered with the task as it is, whatever ends his wait, and at once where there is no place. The
+rule for whoever edits it: a task goes on whatever becomes of whoever waits for it.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from starlette.types import Receive
 
 from safelight.errors import RateLimited, StillRunning, Unavailable
-from safelight.pauses import Pauses
+from safelight.server.watch import Watch
 from safelight.service import Service
 from safelight.store import StoreUnavailable
 from safelight.task import Fetch, Task
 
-_FIRST_PAUSE, _LONGEST_PAUSE, _GROWTH = 0.1, 1.0, 1.5  # between two looks at a task, in seconds
 _AGAIN_SECONDS = 5.0
 _MOST_MESSAGES = 8  # of a connection that tells nothing but that it is there
 
 
-class Waiting:
-    """Those who wait: at most `most`, half of them of one key; each for so many seconds."""
+class Places:
+    """Places to wait: at most `most`, half of them of one key."""
 
-    def __init__(self, service: Service, seconds: float, most: int) -> None:
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.share = max(1, most // 2)
+        self._taken: Counter[str] = Counter()  # by key
+
+    @property
+    def full(self) -> bool:
+        """Whether there is none for anybody."""
+        return self._taken.total() >= self.most
+
+    def full_for(self, who: str) -> bool:
+        """Whether that key has its share."""
+        return self._taken[who] >= self.share
+
+    def free(self, who: str) -> bool:
+        """Whether there is one for that key."""
+        return not self.full and not self.full_for(who)
+
+    @contextmanager
+    def take(self, who: str) -> Iterator[None]:
+        """Take one for that key, whether there is one or not."""
+        self._taken[who] += 1
+        try:
+            yield
+        finally:
+            self._taken[who] -= 1
+            if not self._taken[who]:
+                del self._taken[who]
+
+
+class Waiting:
+    """Those who wait.
+
+    For its end a task is waited for `seconds`, by `most` at once; who prefers to wait does so for
+    `longest` seconds, `most_polls` at once.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        watch: Watch,
+        seconds: float,
+        most: int,
+        longest: float = 60,
+        most_polls: int = 1000,
+    ) -> None:
         self._service = service
+        self._watch = watch
         self._seconds = seconds
-        self._most = most
-        self._share = max(1, most // 2)
-        self._waiting: Counter[str] = Counter()  # by key
+        self._places = Places(most)
+        self.longest = longest
+        self.polls = Places(most_polls)
         self._refusing = False
-        self._ended = asyncio.Event()
+        self._over = False
 
     def look(self, who: str) -> None:
         """See whether there is a place for that key. Raises `Unavailable`, `RateLimited`."""
+        places = self._places
         if self._refusing:
             sentence = "The server is stopping, and takes nothing that it would have to wait for"
             raise Unavailable(sentence, retry_after=_AGAIN_SECONDS)
-        if self._waiting.total() >= self._most:
-            sentence = f"{self._most} requests wait for their tasks already; please try again"
+        if places.full:
+            sentence = f"{places.most} requests wait for their tasks already; please try again"
             raise Unavailable(sentence, retry_after=_AGAIN_SECONDS)
-        if self._waiting[who] >= self._share:
+        if places.full_for(who):
             raise RateLimited(
-                f"{self._share} requests of this key wait for their tasks already",
+                f"{places.share} requests of this key wait for their tasks already",
                 retry_after=_AGAIN_SECONDS,
-                limit=self._share,
-                used=self._share + 1,
+                limit=places.share,
+                used=places.share + 1,
             )
 
     @contextmanager
     def place(self, who: str) -> Iterator[None]:
         """A place for that key. Raises `Unavailable`, `RateLimited`."""
         self.look(who)
-        self._waiting[who] += 1
-        try:
+        with self._places.take(who):
             yield
-        finally:
-            self._waiting[who] -= 1
-            if not self._waiting[who]:
-                del self._waiting[who]
 
     async def wait(self, who: str, task: Task, receive: Receive) -> Task:
         """The task of that key at its end.
@@ -70,31 +113,70 @@ class Waiting:
         Raises `StillRunning` where that takes too long, or nobody is there any more to hear it, or
         the server stops; and `NotFound` where it was deleted meanwhile.
         """
+        seconds = self._seconds
+        task = await self._follow(who, task, _at_end, seconds, receive, lambda: self._over)
+        if task.ended:
+            return task
+        if self._over:
+            sentence = f"The server is stopping; the task {task.id} goes on: ask for it"
+            raise StillRunning(sentence, task_id=task.id)
+        raise StillRunning(task_id=task.id)
+
+    def may_wait(self, who: str) -> bool:
+        """Whether there is a place for one of that key who only prefers to wait."""
+        return not self._watch.closed and self.polls.free(who)
+
+    async def prefer(
+        self, who: str, task: Task, seconds: float, receive: Receive, seen: bool = False
+    ) -> Task:
+        """The task of that key at its end; where it was `seen`, once it is another than it was.
+
+        Or as it is after so many seconds, or when the server stops, or nobody is there any more.
+        Raises `NotFound` where it was deleted meanwhile.
+        """
+        revision = task.revision
+
+        def done(task: Task) -> bool:
+            return task.revision != revision if seen else task.ended
+
+        watch = self._watch
+        with self.polls.take(who):
+            return await self._follow(who, task, done, seconds, receive, lambda: watch.closed, seen)
+
+    async def _follow(
+        self,
+        who: str,
+        task: Task,
+        done: Callable[[Task], bool],
+        seconds: float,
+        receive: Receive,
+        stopped: Callable[[], bool],
+        progress: bool = False,
+    ) -> Task:
+        """The task once it is `done`, or as it is when its time is up or nobody waits any more."""
         loop = asyncio.get_running_loop()
-        until = loop.time() + self._seconds
-        pauses = Pauses(_FIRST_PAUSE, _LONGEST_PAUSE, _GROWTH)
+        until = loop.time() + seconds
         gone = asyncio.ensure_future(_gone(receive))
-        ended = asyncio.ensure_future(self._ended.wait())
         try:
-            while not task.ended:
-                left = until - loop.time()
-                if left <= 0 or gone.done():
-                    raise StillRunning(task_id=task.id)
-                if ended.done():
-                    sentence = f"The server is stopping; the task {task.id} goes on: ask for it"
-                    raise StillRunning(sentence, task_id=task.id)
-                await asyncio.wait(
-                    (gone, ended),
-                    timeout=min(pauses.next(), left),
-                    return_when=asyncio.FIRST_COMPLETED,
-                )
-                with suppress(StoreUnavailable):  # it passes, or the time to wait does
-                    task = await self._service.fetch(who, Fetch(id=task.id))
+            with self._watch.task(task.id, task.revision, progress) as ticket:
+                # It may have changed before anybody would have told.
+                task = await self._fetch(who, task)
+                while not done(task):
+                    ticket.revision = task.revision
+                    left = until - loop.time()
+                    if left <= 0 or gone.done() or stopped():
+                        break
+                    await ticket.changed(left, gone)
+                    task = await self._fetch(who, task)
             return task
         finally:
             gone.cancel()
-            ended.cancel()
-            await asyncio.gather(gone, ended, return_exceptions=True)
+            await asyncio.gather(gone, return_exceptions=True)
+
+    async def _fetch(self, who: str, task: Task) -> Task:
+        with suppress(StoreUnavailable):  # it passes, or the time to wait does
+            return await self._service.fetch(who, Fetch(id=task.id))
+        return task
 
     def refuse(self) -> None:
         """Take nobody any more."""
@@ -103,7 +185,12 @@ class Waiting:
     def end(self) -> None:
         """End all waits."""
         self.refuse()
-        self._ended.set()
+        self._over = True
+        self._watch.wake()
+
+
+def _at_end(task: Task) -> bool:
+    return task.ended
 
 
 async def _gone(receive: Receive) -> None:

@@ -6,7 +6,7 @@ from importlib import resources
 
 # In this order `scripts.read_task` reads them.
 TASK = """id, revision, owner, dialect, status, attempt, deaths, progress, seed,
-       credits, submit, artifacts, failure, created, started, finished, updated"""
+       credits, submit, artifacts, failure, created, started, finished, updated, previews"""
 UNFINISHED = "status in ('queued', 'running', 'uploading')"
 
 

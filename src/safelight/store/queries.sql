@@ -10,6 +10,9 @@ select {task}
 from tasks
 where id in (select value from json_each(:ids));
 
+-- name: get_revisions(ids)
+select id, revision from tasks where id in (select value from json_each(:ids));
+
 -- name: get_any_task(id, oldest)
 -- A task of any owner: for its files, whose links need no key, and for its worker.
 select {task}
@@ -130,6 +133,13 @@ set progress = :progress, updated = :now, revision = revision + 1
 where id = :id and attempt = :attempt and {unfinished}
 returning id;
 
+-- name: note_preview(id, attempt)
+-- There is a picture of how far the task is, of the number that `previews` is now.
+update tasks
+set previews = previews + 1, revision = revision + 1
+where id = :id and attempt = :attempt and {unfinished}
+returning id;
+
 -- name: set_uploading(id, attempt, now)
 update tasks
 set status = 'uploading', updated = :now, revision = revision + 1, change = txid_current()
@@ -198,6 +208,32 @@ delete from tasks where id = :id;
 
 -- name: count_by_status()
 select status, count(*) from tasks group by status;
+
+-- name: learn_pace(model, engine, millis)!
+-- The mean of the runs that there were at first, and then a moving one.
+insert into paces (model, engine, runs, mean) values (:model, :engine, 1, :millis)
+on conflict (model, engine) do update
+set runs = paces.runs + 1,
+    mean = paces.mean + (excluded.mean - paces.mean)
+           * case when paces.runs < 9 then 1.0 / (paces.runs + 1) else 0.1 end;
+
+-- name: get_paces()
+select model, engine, mean from paces;
+
+-- name: get_loads()
+select engine, status, count(*), min(created)
+from tasks
+where {unfinished}
+group by engine, status;
+
+-- name: count_ahead(engine, priority, id, limit)
+-- Those that wait for an engine and are run before a task of that priority and id, up to `limit`.
+select count(*) from (
+    select 1 from tasks
+    where engine = :engine and status = 'queued'
+      and (priority > :priority or priority = :priority and id < :id)
+    limit :limit
+) as ahead;
 
 -- name: claim_chore(name, now, due, late)
 -- Take what one of all processes is to do now and then; nothing where it was done after `due`. Done

@@ -194,6 +194,7 @@ def read_task(row: Row) -> Task:
         started=row[14],
         finished=row[15],
         updated=row[16],
+        previews=row[17],
     )
 
 
@@ -341,6 +342,12 @@ def get_any(id: str, oldest: int = 0) -> Script[Task | None]:
     return read_task(rows[0]) if rows else None
 
 
+def revisions(ids: list[str]) -> Script[dict[str, int]]:
+    """The revisions of tasks, of those of the ids that there are."""
+    rows = yield Query("get_revisions", {"ids": _text.encode(ids).decode()})
+    return dict((row[0], row[1]) for row in rows)
+
+
 def list_tasks(owner: str, asked: List, oldest: int, most_bytes: int = MOST_LISTED) -> Script[Page]:
     """The tasks of `owner` that `asked` asks for, the newest first.
 
@@ -456,6 +463,11 @@ def progress(id: str, attempt: int, percent: int, now: int) -> Script[bool]:
         "set_progress", {"id": id, "attempt": attempt, "progress": percent, "now": now}
     )
     return bool(rows)
+
+
+def preview(id: str, attempt: int) -> Script[bool]:
+    """Say that a picture of how far the task is was kept; False where this attempt lost it."""
+    return bool((yield Query("note_preview", {"id": id, "attempt": attempt})))
 
 
 def log(id: str, attempt: int, line: str, now: int) -> Single[bool]:
@@ -592,6 +604,49 @@ def count_by_status() -> Script[dict[str, int]]:
     """How many tasks there are in each status."""
     rows = yield Query("count_by_status", {})
     return {row[0]: row[1] for row in rows}
+
+
+def learn(runs: list[tuple[str, str, float]]) -> Script[None]:
+    """Write how many milliseconds runs took: each by the rule of its model, and its engine."""
+    for model, engine, millis in sorted(runs):
+        yield Query("learn_pace", {"model": model, "engine": engine, "millis": float(millis)})
+
+
+def paces() -> Script[dict[tuple[str, str], float]]:
+    """The mean of what runs took, in milliseconds, by the rule of their model and their engine."""
+    rows = yield Query("get_paces", {})
+    return {(row[0], row[1]): row[2] for row in rows}
+
+
+class Load(NamedTuple):
+    """What an engine has to do: tasks that wait and that run, and when the oldest came that waits.
+
+    Milliseconds since 1970; None where none waits.
+    """
+
+    waiting: int = 0
+    running: int = 0
+    oldest: int | None = None
+
+
+def loads() -> Script[dict[str, Load]]:
+    """What the engines have to do."""
+    rows = yield Query("get_loads", {})
+    found: dict[str, Load] = {}
+    for engine, status, tasks, oldest in rows:
+        load = found.get(engine, Load())
+        if status == Status.QUEUED:
+            found[engine] = load._replace(waiting=tasks, oldest=oldest)
+        else:
+            found[engine] = load._replace(running=load.running + tasks)
+    return found
+
+
+def ahead(task: Task, engine: str, most: int = 1000) -> Script[int]:
+    """How many tasks wait that are run before this one, which waits too; `most` at most."""
+    said = {"engine": engine, "priority": task.submit.priority, "id": task.id, "limit": most}
+    rows = yield Query("count_ahead", said)
+    return int(rows[0][0])
 
 
 def claim_chore(name: str, now: int, every: int) -> Script[bool]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import aiosql
@@ -23,6 +24,9 @@ with changed as ({change}), told as (
 )
 select {columns} from changed
 """
+# A JSON list as rows, as SQLite says it and as PostgreSQL does.
+_LISTED = re.compile(r"select value from json_each\((\$\d+)\)")
+_LIST = r"select json_array_elements_text(\1::text::json)"
 _FEW = "id, revision, owner"
 _TRANSACTION = "pg_current_xact_id()::text"
 _TELLING = f"pg_notify('{CHANNEL}', '{CHANGED} ' || id || ' ' || owner)"
@@ -35,7 +39,7 @@ class Texts:
         loaded: Any = aiosql.from_str(query_text(), "asyncpg")
         self._order: dict[str, list[str]] = loaded.driver_adapter.var_sorted
         names = (name for name in loaded.available_queries if not name.endswith("_cursor"))
-        self._sql = {name: getattr(loaded, name).sql for name in names}
+        self._sql = {name: _LISTED.sub(_LIST, getattr(loaded, name).sql) for name in names}
         self._changes: dict[tuple[str, bool, bool], str] = {}
 
     def of(self, query: Query) -> tuple[str, list[Any]]:

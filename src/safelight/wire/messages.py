@@ -119,6 +119,10 @@ class Response(Record, frozen=True, kw_only=True):
                 return value
         return None
 
+    def with_headers(self, *headers: tuple[str, str]) -> Response:
+        """This response with these headers added."""
+        return msgspec.structs.replace(self, headers=self.headers + headers)
+
     def json(self) -> Any:
         """The body as JSON. Raises `Malformed` where it is none."""
         return read_json(self.body, MOST_ANSWERED)

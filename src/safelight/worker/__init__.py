@@ -16,6 +16,7 @@ from safelight.fetching import Fetcher
 from safelight.links import Links
 from safelight.models import ModelMap
 from safelight.store import Store, StoreClosed, scripts
+from safelight.task import Submit
 from safelight.turns import Turns
 from safelight.worker.keeping import Keeper
 from safelight.worker.patience import Patience
@@ -53,6 +54,7 @@ class Worker:
         secret: Callable[[str], Awaitable[str | None]] | None = None,
         public_url: str | None = None,
         observe: Callable[[str, float], None] = lambda engine, seconds: None,
+        learn: Callable[[Submit, float], None] = lambda submit, seconds: None,
         clock: Callable[[], int] = now_millis,
     ) -> None:
         self.name = name
@@ -72,6 +74,7 @@ class Worker:
             scratch=scratch,
             secret=secret,
             observe=observe,
+            learn=learn,
             clock=clock,
             leaving=lambda: self._releasing,
         )
@@ -93,6 +96,7 @@ class Worker:
         scratch: Path,
         secret: Callable[[str], Awaitable[str | None]],
         observe: Callable[[str, float], None],
+        learn: Callable[[Submit, float], None],
     ) -> Worker:
         """A worker as the settings say."""
         return cls(
@@ -111,6 +115,7 @@ class Worker:
             secret=secret,
             public_url=settings.public_url,
             observe=observe,
+            learn=learn,
         )
 
     async def run(

@@ -55,10 +55,12 @@ class Keeper:
             duration=file.duration,
         )
 
-    async def keep_preview(self, task: Task, path: Path) -> None:
-        """Keep a picture of how far the task is; it is no artifact, and may be lost."""
+    async def keep_preview(self, task: Task, path: Path) -> bool:
+        """Keep a picture of how far the task is; it is no artifact, and may be lost: then False."""
         with suppress(BlobError, OSError):
             await _whole(self._blobs.put(blob_names.preview(task.id), path, "image/jpeg"))
+            return True
+        return False
 
     async def forget(self, task: Task) -> None:
         """Remove the files that a run has kept of a task that was deleted meanwhile."""

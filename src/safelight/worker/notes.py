@@ -88,7 +88,9 @@ class Notes:
         now = time.monotonic()
         if now - self._previewed >= _PREVIEW_SECONDS:
             self._previewed = now
-            await self._keeper.keep_preview(self._task, path)
+            if await self._keeper.keep_preview(self._task, path):
+                note = scripts.preview(self._task.id, self._task.attempt)
+                check_ours(await self._patience.note(note) is not False)
 
     async def _remember(self, note: Remember) -> None:
         """Write what the engine must know if the task is run again.

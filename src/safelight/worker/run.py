@@ -27,7 +27,7 @@ from safelight.fetching import Fetcher, FetchError
 from safelight.models import ModelMap, Place
 from safelight.store import Store, StoreClosed, StoreUnavailable, scripts
 from safelight.store.scripts import AnyScript
-from safelight.task import Artifact, Failure, FailureCode, Record, Status, Task
+from safelight.task import Artifact, Failure, FailureCode, Record, Status, Submit, Task
 from safelight.turns import Turns
 from safelight.worker.keeping import Keeper, remove_folder
 from safelight.worker.notes import Lost, Notes, check_ours
@@ -76,8 +76,9 @@ class Means(Record, frozen=True, kw_only=True):
     """What all runs of a worker share.
 
     `results` fetches what was made elsewhere, `secret` gives a key at another service, None where
-    there is none of that name, `observe` hears how many seconds an engine took, and `leaving` says
-    whether tasks are to be given back when their runs are cancelled.
+    there is none of that name, `observe` hears how many seconds an engine took and `learn` how many
+    a whole run, and `leaving` says whether tasks are to be given back when their runs are
+    cancelled.
     """
 
     name: str
@@ -93,6 +94,7 @@ class Means(Record, frozen=True, kw_only=True):
     scratch: Path
     secret: Callable[[str], Awaitable[str | None]] | None
     observe: Callable[[str, float], None]
+    learn: Callable[[Submit, float], None]
     clock: Callable[[], int]
     leaving: Callable[[], bool]
 
@@ -179,7 +181,7 @@ class _Attempt:
             _log.warning("not_given_back", task=self._task.id, problem=repr(problem)[:300])
 
     async def _succeed(self) -> None:
-        place = self._find_place()
+        place, began = self._find_place(), time.perf_counter()
         self._memory = await self._recall() if self._waits(place) else {}
         # What another service has accepted is not what workers die of, and may be paid for.
         if self._task.deaths >= self._means.limits.deaths and not self._memory:
@@ -191,6 +193,8 @@ class _Attempt:
             raise Failed(FailureCode.PROVIDER_ERROR, "The engine made no file")
         with self._means.keeping.beside(self._run.leave):
             artifacts = await self._keep(place, files)
+        if not self._memory:  # else it was begun by another run
+            self._means.learn(self._task.submit, time.perf_counter() - began)
         _log.info(
             "task_succeeded",
             task=self._task.id,

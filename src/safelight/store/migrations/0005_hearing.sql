@@ -5,6 +5,8 @@ alter table tasks add column revision integer not null default 0;
 alter table tasks add column change bigint not null default 0;
 alter table tasks add column model text not null default '';
 alter table tasks add column engine text not null default '';
+-- How many pictures there were of how far it was: the last one is kept.
+alter table tasks add column previews integer not null default 0;
 -- The task that this one retries.
 alter table tasks add column parent text;
 -- Of two waiting tasks the one of the higher priority is run first.

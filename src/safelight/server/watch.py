@@ -1,0 +1,131 @@
+"""One way to wait for a task, or for all of a caller: whoever waits looks, and sleeps until told.
+
+What changes is told by the store, in whichever process it was changed. Such notices get lost, and
+progress is told by none: so one query over all tasks that are watched here, now and then, finds
+what was not heard. The rule for whoever edits it: to be woken says that something may have changed,
+and nothing else; what is told to a caller is read from the store afterwards.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from safelight.store import Store, StoreClosed, StoreUnavailable, scripts
+
+# Between two looks at all that is watched: for what was not heard, and for those to whom progress
+# matters.
+_LOOK_SECONDS, _PROGRESS_SECONDS = 2.0, 0.5
+_MOST_IN_A_LOOK = 1000  # tasks of a query
+
+
+class Ticket:
+    """One who waits: woken by changes since `revision`, the last one that he has seen."""
+
+    __slots__ = ("_woken", "progress", "revision")
+
+    def __init__(self, revision: int, progress: bool) -> None:
+        self.revision = revision
+        self.progress = progress
+        self._woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def wake(self) -> None:
+        """Something may have changed."""
+        if not self._woken.done():
+            self._woken.set_result(None)
+
+    async def changed(self, seconds: float, *others: asyncio.Future[Any]) -> None:
+        """Return when something may have changed, the time is up, or one of the others is done."""
+        if seconds > 0:
+            waited = (self._woken, *others)
+            await asyncio.wait(waited, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        if self._woken.done():
+            self._woken = asyncio.get_running_loop().create_future()
+
+
+class Watch:
+    """Those who wait in this process, by the task or the caller whose tasks they wait for."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._tasks: defaultdict[str, set[Ticket]] = defaultdict(set)
+        self._owners: defaultdict[str, set[Ticket]] = defaultdict(set)
+        self._looking: asyncio.Task[None] | None = None
+        self.closed = False  # whether nobody is to wait any more who need not
+        store.listen(scripts.CHANGED, self._hear)
+        store.on_return(self.wake)
+
+    @contextmanager
+    def task(self, id: str, revision: int, progress: bool = False) -> Iterator[Ticket]:
+        """Watch a task, of which `revision` was seen; `progress` matters, or the status alone."""
+        with self._watching(self._tasks, id, Ticket(revision, progress)) as ticket:
+            yield ticket
+
+    @contextmanager
+    def owner(self, owner: str) -> Iterator[Ticket]:
+        """Watch all tasks of a caller, for changes of status."""
+        with self._watching(self._owners, owner, Ticket(0, False)) as ticket:
+            yield ticket
+
+    @contextmanager
+    def _watching(
+        self, kept: defaultdict[str, set[Ticket]], key: str, ticket: Ticket
+    ) -> Iterator[Ticket]:
+        kept[key].add(ticket)
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look_on())
+        try:
+            yield ticket
+        finally:
+            kept[key].discard(ticket)
+            if not kept[key]:
+                del kept[key]
+
+    def close(self) -> None:
+        """The server stops: whoever need not wait for an end is told to go."""
+        self.closed = True
+        self.wake()
+
+    def wake(self) -> None:
+        """Wake everybody."""
+        for kept in (self._tasks, self._owners):
+            for tickets in kept.values():
+                for ticket in tickets:
+                    ticket.wake()
+
+    def _hear(self, what: str) -> None:
+        id, _, owner = what.partition(" ")
+        for ticket in (*self._tasks.get(id, ()), *self._owners.get(owner, ())):
+            ticket.wake()
+
+    async def _look_on(self) -> None:
+        """Look again and again, until nobody waits."""
+        loop = asyncio.get_running_loop()
+        looked = loop.time()
+        while self._tasks or self._owners:
+            await asyncio.sleep(_PROGRESS_SECONDS)
+            everything = loop.time() - looked >= _LOOK_SECONDS
+            if everything:
+                looked = loop.time()
+                for tickets in self._owners.values():
+                    for ticket in tickets:
+                        ticket.wake()
+            with suppress(StoreUnavailable, StoreClosed):  # it passes, and is looked for again
+                await self._look(everything)
+
+    async def _look(self, everything: bool) -> None:
+        ids = [id for id, tickets in self._tasks.items() if everything or _any_progress(tickets)]
+        for first in range(0, len(ids), _MOST_IN_A_LOOK):
+            part = ids[first : first + _MOST_IN_A_LOOK]
+            found = await self._store.read(scripts.revisions(part))
+            for id in part:
+                for ticket in self._tasks.get(id, ()):
+                    if found.get(id) != ticket.revision and (everything or ticket.progress):
+                        ticket.wake()
+
+
+def _any_progress(tickets: set[Ticket]) -> bool:
+    return any(ticket.progress for ticket in tickets)
