@@ -491,7 +491,10 @@ def drop_handling(submit: Submit) -> Submit:
 
 
 def drop_data(submit: Submit) -> Submit:
-    """`submit` without the bytes that came with it: what may be stored as a row."""
+    """`submit` without the bytes and the secret that came with it: what may be stored as a row."""
+    if submit.callback is not None and submit.callback.secret is not None:
+        told = msgspec.structs.replace(submit.callback, secret=None)
+        submit = msgspec.structs.replace(submit, callback=told)
     if all(source.data is None for source in submit.sources):
         return submit
     kept = tuple(msgspec.structs.replace(source, data=None) for source in submit.sources)

@@ -478,7 +478,8 @@ def test_several_processes_migrate_at_once(tmp_path: Path) -> None:
 
 def test_every_query_that_a_script_names_is_there() -> None:
     folder = Path(scripts.__file__).parent
-    source = "".join(folder.joinpath(name).read_text() for name in ("scripts.py", "sqlite.py"))
+    names = ("scripts.py", "hooks.py", "sqlite.py")
+    source = "".join(folder.joinpath(name).read_text() for name in names)
 
     loaded = load_queries()
 

@@ -13,7 +13,7 @@ from safelight.task import Task
 _T = TypeVar("_T")
 
 # What the code knows; a database that says a higher one was written by a newer Safelight.
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 
 class SchemaTooNew(Exception):

@@ -131,7 +131,7 @@ returning id;
 update tasks
 set progress = :progress, updated = :now, revision = revision + 1
 where id = :id and attempt = :attempt and {unfinished}
-returning id;
+returning id, {wants_progress};
 
 -- name: note_preview(id, attempt)
 -- There is a picture of how far the task is, of the number that `previews` is now.
@@ -318,3 +318,235 @@ limit :limit;
 
 -- name: remove_upload(id)!
 delete from uploads where id = :id;
+
+-- --------------------------------------------------------------------------------------- webhooks
+
+-- name: add_deliveries(id, at)
+{telling};
+
+-- name: add_progress(id, now)
+-- How far a task is, to who wants to hear of it.
+insert into deliveries (id, endpoint, owner, task_id, type, revision, status, attempt, progress,
+                        started, updated, created)
+select 'msg_' || id || '_' || revision || '_' || endpoint, endpoint, owner, id, 'task.progress',
+       revision, status, attempt, progress, started, updated, :now
+from tasks join ({progress_hearers}) as hearers on true
+where id = :id
+on conflict (id) do nothing
+returning endpoint;
+
+-- name: drop_progress(id)!
+-- What of it was not sent yet, nor tried: the newest alone is told.
+delete from deliveries
+where task_id = :id and type = 'task.progress' and ended is null;
+
+-- name: add_endpoint(id, owner, url, events, description, secret, now)!
+insert into endpoints (id, owner, url, events, description, secret, state, used, created)
+values (:id, :owner, :url, :events, :description, :secret, 'on', :now, :now);
+
+-- name: count_endpoints(owner)
+select count(*) from endpoints where owner = :owner and origin is null;
+
+-- name: count_origins(owner)
+select count(*) from endpoints where owner = :owner and origin is not null;
+
+-- name: list_endpoints(owner)
+select {endpoint} from endpoints where owner = :owner and origin is null order by id;
+
+-- name: get_endpoint(id, owner)
+select {endpoint} from endpoints where id = :id and owner = :owner and origin is null;
+
+-- name: change_endpoint(id, owner, url, events, description)
+-- What is null stays as it is.
+update endpoints
+set url = coalesce(:url, url), events = coalesce(:events, events),
+    description = coalesce(:description, description)
+where id = :id and owner = :owner and origin is null
+returning {endpoint};
+
+-- name: rotate_endpoint(id, owner, secret, until)
+update endpoints
+set old_secret = secret, old_until = :until, secret = :secret
+where id = :id and owner = :owner and origin is null
+returning {endpoint};
+
+-- name: enable_endpoint(id, owner)
+-- Also where it is on: what was to be waited for is over.
+update endpoints
+set state = 'on', reason = null, failures = 0, failing_since = null, held = 0
+where id = :id and owner = :owner and origin is null
+returning {endpoint};
+
+-- name: remove_endpoint(id, owner)
+delete from endpoints where id = :id and owner = :owner and origin is null returning id;
+
+-- name: remove_deliveries_to(endpoint)!
+delete from deliveries where endpoint = :endpoint;
+
+-- name: add_origin(id, owner, origin, now)
+insert into endpoints (id, owner, origin, url, events, description, state, used, created)
+values (:id, :owner, :origin, '', '', '', 'on', :now, :now)
+on conflict (owner, origin) do nothing
+returning id;
+
+-- name: use_origin(owner, origin, now, before)!
+-- Now and then, so that those who use it need not wait for each other.
+update endpoints set used = :now where owner = :owner and origin = :origin and used < :before;
+
+-- name: get_origin(owner, origin)
+select id from endpoints where owner = :owner and origin = :origin;
+
+-- name: add_callback(task_id, endpoint, url, events, secret, format)!
+insert into callbacks (task_id, endpoint, url, events, secret, format)
+values (:task_id, :endpoint, :url, :events, :secret, :format);
+
+-- name: waiting_endpoints(limit)
+-- The endpoints to which something is to be sent, and when that is due: those that are due longest
+-- first. Each is found by the index of what is to be sent, and none of what waits behind it.
+with recursive waiting (endpoint) as (
+    select min(endpoint) from deliveries where ended is null
+    union all
+    select (select min(endpoint) from deliveries
+            where ended is null and endpoint > waiting.endpoint)
+    from waiting where waiting.endpoint is not null
+), dues (id, owner, ready, due) as (
+    select endpoints.id, endpoints.owner,
+           case when endpoints.held > endpoints.lease then endpoints.held else endpoints.lease end,
+           (select min(next) from deliveries
+            where deliveries.endpoint = endpoints.id and ended is null)
+    from waiting join endpoints on endpoints.id = waiting.endpoint
+    where endpoints.state = 'on'
+)
+select id, owner, case when ready > due then ready else due end as due
+from dues order by due, id limit :limit;
+
+-- name: take_endpoint(id, holder, now, until)
+-- Take an endpoint, so that one process alone sends there.
+update endpoints
+set holder = :holder, lease = :until
+where id = :id and lease <= :now and held <= :now and state = 'on'
+returning id, owner, origin, url, secret, old_secret, old_until, failures, failing_since;
+
+-- name: keep_endpoint(id, holder, until)
+update endpoints set lease = :until where id = :id and holder = :holder returning id;
+
+-- name: leave_endpoint(id, holder)!
+update endpoints set lease = 0, holder = null where id = :id and holder = :holder;
+
+-- name: due_deliveries(endpoint, now, limit)
+-- What is due at an endpoint, and of a task what it was then, with what of it does not change.
+select deliveries.id, deliveries.type, deliveries.tries, deliveries.step, deliveries.body,
+       deliveries.created, callbacks.url, callbacks.secret, callbacks.format,
+       {told}, tasks.finished
+from deliveries
+left join tasks on tasks.id = deliveries.task_id
+left join callbacks on callbacks.task_id = deliveries.task_id
+    and callbacks.endpoint = deliveries.endpoint
+where deliveries.endpoint = :endpoint and deliveries.ended is null and deliveries.next <= :now
+order by deliveries.next, deliveries.created, deliveries.id
+limit :limit;
+
+-- name: note_try(id, tries, step, state, next, ended)
+-- What became of a delivery; nothing where it is gone, or another has noted that try.
+update deliveries
+set tries = :tries, step = :step, state = :state, next = :next, ended = :ended
+where id = :id and ended is null and tries < :tries
+returning id;
+
+-- name: add_try(delivery, number, at, millis, status, problem, answer)!
+insert into tries (delivery, number, at, millis, status, problem, answer)
+values (:delivery, :number, :at, :millis, :status, :problem, :answer)
+on conflict (delivery, number) do nothing;
+
+-- name: note_success(id)!
+update endpoints set failures = 0, failing_since = null, held = 0
+where id = :id and failures > 0;
+
+-- name: note_failure(id, failures, now, held)
+-- How many failed one after the other; of those that were under way at once it is one.
+update endpoints
+set failures = :failures, failing_since = coalesce(failing_since, :now),
+    held = case when held > :held then held else :held end
+where id = :id and failures < :failures
+returning failing_since;
+
+-- name: disable_endpoint(id, reason)
+update endpoints
+set state = 'off', reason = :reason
+where id = :id and state = 'on' and origin is null
+returning owner, url;
+
+-- name: drop_delivery(id)!
+delete from deliveries where id = :id and ended is null;
+
+-- name: give_up_deliveries(endpoint, now)
+-- What is to be sent to an endpoint that is off is not sent any more.
+update deliveries
+set state = 'failed', ended = :now
+where endpoint = :endpoint and ended is null
+returning id;
+
+-- name: add_message(id, endpoint, owner, type, body, now)!
+insert into deliveries (id, endpoint, owner, type, body, created)
+values (:id, :endpoint, :owner, :type, :body, :now)
+on conflict (id) do nothing;
+
+-- name: other_endpoints(owner, id)
+select id from endpoints
+where owner = :owner and origin is null and state = 'on' and id <> :id
+order by id;
+
+-- name: redeliver(id, owner)
+-- Send it once more, whatever became of it, with its schedule from the beginning.
+update deliveries
+set state = 'pending', step = 0, next = 0, ended = null
+where id = :id and owner = :owner
+returning endpoint;
+
+-- name: recover_deliveries(endpoint, owner, since)
+update deliveries
+set state = 'pending', step = 0, next = 0, ended = null
+where endpoint = :endpoint and owner = :owner and created >= :since and state = 'failed'
+returning id;
+
+-- name: list_deliveries(owner, endpoint, state, task, created, id, limit)
+-- The newest first, those before one of them; what is null is not asked for.
+select {delivery}
+from deliveries
+where owner = :owner
+  and deliveries.endpoint = coalesce(:endpoint, deliveries.endpoint)
+  and state = coalesce(:state, state)
+  and coalesce(deliveries.task_id, '') = coalesce(:task, deliveries.task_id, '')
+  and created <= :created and (created < :created or id < :id)
+order by created desc, id desc
+limit :limit;
+
+-- name: get_delivery(id, owner)
+select {delivery}
+from deliveries where id = :id and owner = :owner;
+
+-- name: get_tries(delivery)
+select number, at, millis, status, problem, answer from tries
+where delivery = :delivery
+order by number;
+
+-- name: remove_old_deliveries(before)
+-- Old ones, and those of endpoints that were removed just as they were made: some at a time.
+delete from deliveries
+where id in (select id from deliveries where created < :before order by created limit 500)
+returning id;
+
+-- name: remove_stray_deliveries()!
+delete from deliveries
+where ended is null and not exists (select 1 from endpoints where endpoints.id = endpoint);
+
+-- name: remove_origins(before)!
+-- Hosts of tasks' own addresses to which nothing is to be told any more.
+delete from endpoints
+where origin is not null and used < :before
+  and not exists (select 1 from callbacks where callbacks.endpoint = endpoints.id);
+
+-- name: count_deliveries()
+-- How many are to be sent yet, and how many endpoints are off.
+select (select count(*) from deliveries where ended is null),
+       (select count(*) from endpoints where state = 'off');

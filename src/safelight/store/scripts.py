@@ -57,10 +57,10 @@ class Enqueue(NamedTuple):
 class Change(NamedTuple):
     """A query that changes a task and returns its row, and the event that tells of it.
 
-    The event has the number of the row's revision, and every process is told `CHANGED`, unless it
-    is a line of a log. Where no row is returned nothing was changed, nothing is told, and nothing
-    queued `then`. Only where `whole` the script is sent all columns of the row; else those up to
-    the owner at least.
+    The event has the number of the row's revision. Unless it is a line of a log every process is
+    told `CHANGED`, and a delivery is made for each endpoint that wants to hear of it. Where no row
+    is returned nothing was changed, nothing is told, and nothing queued `then`. Only where `whole`
+    the script is sent all columns of the row; else those up to the owner at least.
     """
 
     query: Query
@@ -82,8 +82,9 @@ class Tell(NamedTuple):
 
 
 # Topics: a task that is not to be run any more, a key revoked; a task whose status has changed or
-# that is gone, with a space and its owner behind its id.
-ENDED, KEYS, CHANGED = "ended", "keys", "changed"
+# that is gone, with a space and its owner behind its id; an endpoint to which something is to be
+# sent, or of which something has changed.
+ENDED, KEYS, CHANGED, DELIVERY = "ended", "keys", "changed", "delivery"
 
 Row = Sequence[Any]
 Step = Query | Change | Enqueue | Tell
@@ -205,26 +206,37 @@ def _json(value: Any) -> str | None:
 # ------------------------------------------------------------------------------------------ tasks
 
 
-def add(task: Task, digest: str, oldest: int = 0, engine: str | None = None) -> AnyScript[Accepted]:
+def add(
+    task: Task,
+    digest: str,
+    oldest: int = 0,
+    engine: str | None = None,
+    also: Script[None] | None = None,
+) -> AnyScript[Accepted]:
     """Add a new task, or find the one that the same idempotency key made.
 
-    A new one is queued for `engine`, where one is given. A task that ended at `oldest` or before
-    is forgotten, and its idempotency key with it. Raises `DifferentBody` where that key came with
-    another `digest` of what was asked.
+    A new one is queued for `engine`, where one is given, and with it is done what is to be `also`.
+    A task that ended at `oldest` or before is forgotten, and its idempotency key with it. Raises
+    `DifferentBody` where that key came with another `digest` of what was asked.
     """
     job = Enqueue(task.id, engine, task.submit.priority) if engine is not None else None
     adding = _adding(task, engine or "")
     if task.submit.idempotency_key is not None:
-        return _add_once(task, adding, task.submit.idempotency_key, digest, oldest, job)
-    if task.submit.labels or task.submit.metadata:
-        return _add_named(task, adding, job)
+        key = task.submit.idempotency_key
+        return _add_once(task, adding, key, digest, oldest, job, also)
+    if task.submit.labels or task.submit.metadata or also is not None:
+        return _add_more(task, adding, job, also)
     return Single(adding._replace(then=job), lambda rows: Accepted(task, True))
 
 
-def _add_named(task: Task, adding: Change, job: Enqueue | None) -> Script[Accepted]:
-    """Add a task with what its caller calls it."""
+def _add_more(
+    task: Task, adding: Change, job: Enqueue | None, also: Script[None] | None
+) -> Script[Accepted]:
+    """Add a task with what its caller calls it, and do what is to be done `also`."""
     yield adding._replace(then=job)
     yield from _add_labels(task)
+    if also is not None:
+        yield from also
     return Accepted(task, True)
 
 
@@ -261,7 +273,13 @@ def _later(created: int, seconds: float | None) -> int | None:
 
 
 def _add_once(
-    task: Task, adding: Change, token: str, digest: str, oldest: int, job: Enqueue | None
+    task: Task,
+    adding: Change,
+    token: str,
+    digest: str,
+    oldest: int,
+    job: Enqueue | None,
+    also: Script[None] | None,
 ) -> Script[Accepted]:
     earlier = yield from _find_same(task, token, digest, oldest)
     if earlier is not None:
@@ -272,6 +290,8 @@ def _add_once(
     if earlier is not None:
         yield Query("remove_task", {"id": task.id})
         return Accepted(earlier, False)
+    if also is not None:
+        yield from also
     if job is not None:
         yield job
     return Accepted(task, True)
@@ -462,6 +482,10 @@ def progress(id: str, attempt: int, percent: int, now: int) -> Script[bool]:
     rows = yield Query(
         "set_progress", {"id": id, "attempt": attempt, "progress": percent, "now": now}
     )
+    if rows and rows[0][1]:
+        yield Query("drop_progress", {"id": id})
+        for (endpoint,) in (yield Query("add_progress", {"id": id, "now": now})):
+            yield Tell(DELIVERY, endpoint)
     return bool(rows)
 
 
@@ -683,6 +707,11 @@ def event_of(change: Change, row: Row) -> Query:
     return Query(
         "add_event", {"task_id": row[0], "number": row[1], "at": at, "attempt": held, **said}
     )
+
+
+def deliveries_of(change: Change, row: Row) -> Query:
+    """The query that has a change, whose row was returned, told to who wants to hear of it."""
+    return Query("add_deliveries", {"id": row[0], "at": change.event.at})
 
 
 def changed(row: Row) -> Tell:

@@ -32,7 +32,18 @@ from safelight.store import (
 )
 from safelight.store.asking import Asking, answer, refuse
 from safelight.store.queries import query_text
-from safelight.store.scripts import AnyScript, Change, Enqueue, Query, Row, Tell, changed, event_of
+from safelight.store.scripts import (
+    DELIVERY,
+    AnyScript,
+    Change,
+    Enqueue,
+    Query,
+    Row,
+    Tell,
+    changed,
+    deliveries_of,
+    event_of,
+)
 from safelight.task import Task
 
 _T = TypeVar("_T")
@@ -343,6 +354,8 @@ def _step(
                     _fetch(connection, event_of(step, rows[0]))
                     if step.tells:
                         _must(told).append(changed(rows[0]))
+                        hearing = _fetch(connection, deliveries_of(step, rows[0]))
+                        _must(told).extend(Tell(DELIVERY, endpoint) for (endpoint,) in hearing)
                     if step.then is not None:
                         _must(enqueued).append(step.then)
             elif isinstance(step, Enqueue):

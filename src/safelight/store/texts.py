@@ -7,8 +7,8 @@ from typing import Any
 
 import aiosql
 
-from safelight.store.queries import TASK, query_text
-from safelight.store.scripts import CHANGED, Change, Query
+from safelight.store.queries import TASK, query_text, telling
+from safelight.store.scripts import CHANGED, DELIVERY, Change, Query
 
 CHANNEL = "safelight"  # of notices: a topic, a space, and what it is about
 # A task's addition says which transaction it is part of, which costs no round trip of its own: if
@@ -21,15 +21,20 @@ with changed as ({change}), told as (
     select id, revision, ${at}::bigint, coalesce(${what}::text, status),
            coalesce(${attempt}::int, attempt), ${note}::text
     from changed
-)
+){hearing}
 select {columns} from changed
 """
 # A JSON list as rows, as SQLite says it and as PostgreSQL does.
 _LISTED = re.compile(r"select value from json_each\((\$\d+)\)")
 _LIST = r"select json_array_elements_text(\1::text::json)"
+# And those who want to hear of it get a delivery each, by which the one who sends them is woken.
+_HEARING = f""", hearing as (
+{telling("changed", "${at}::bigint")}
+)"""
 _FEW = "id, revision, owner"
 _TRANSACTION = "pg_current_xact_id()::text"
 _TELLING = f"pg_notify('{CHANNEL}', '{CHANGED} ' || id || ' ' || owner)"
+_WAKING = f"(select count(pg_notify('{CHANNEL}', '{DELIVERY} ' || endpoint)) from hearing)"  # noqa: S608
 
 
 class Texts:
@@ -61,6 +66,7 @@ class Texts:
                 attempt=attempt,
                 note=note,
                 columns=", ".join(_columns(change)),
+                hearing=_HEARING.format(at=at) if change.tells else "",
             )
         return self._changes[names], [*values, *change.event]
 
@@ -70,7 +76,7 @@ def _columns(change: Change) -> list[str]:
     return [
         TASK if change.whole else _FEW,
         *([_TRANSACTION] if change.query.name == ADDING else []),
-        *([_TELLING] if change.tells else []),
+        *([_TELLING, _WAKING] if change.tells else []),
     ]
 
 
