@@ -18,7 +18,7 @@ from functools import partial
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
@@ -67,7 +67,7 @@ from safelight.task import (
     Upload,
     Uploaded,
 )
-from safelight.wire import Dialect, Key, Request, Response
+from safelight.wire import Dialect, Exchange, Key, Request, Response, read_retry_after
 
 _T = TypeVar("_T")
 OnProgress = Callable[[Task], object]
@@ -97,10 +97,21 @@ _UNSENT = (
 # own mistake, and those of what stands before it (52x: Cloudflare's).
 _UNCLEAR = frozenset({500, 502, 504, 520, 522, 524})
 _PASSING = (Unreachable, Unavailable, RateLimited, Internal, Upstream)
+_NOT_MODIFIED = 304
+_HELD_SECONDS = 25  # that an answer is asked to be held; proxies cut connections after sixty
 _DOWNLOAD_TRIES, _MOST_REDIRECTS = 4, 20
 # What has no place in a file name; ids and addresses are the service's words, and not ours.
 _UNSAFE = re.compile(r"[^0-9A-Za-z_-]")
 _SUFFIX = re.compile(r"\.[0-9A-Za-z]{1,8}")
+
+
+class _Told(NamedTuple):
+    """A task as it was told: with what tag, whether late for our sake, and when to ask again."""
+
+    task: Task
+    tag: str | None = None
+    held: bool = False
+    again: float | None = None
 
 
 class AsyncClient:
@@ -145,6 +156,7 @@ class AsyncClient:
         self._max_file = max_file
         self._download_timeout = download_timeout
         self._grace = grace
+        self.holds: bool | None = None  # whether the service holds answers; unknown until asked to
         self._own: dict[str, float] = {}  # what was submitted here lately, and when
         self._http = httpx.AsyncClient(
             timeout=timeout,
@@ -181,11 +193,37 @@ class AsyncClient:
         self._remember(task.id)
         return task
 
-    async def fetch(self, task: Task | str, kind: Kind | None = None) -> Task:
-        """The state of a task. Raises `NotFound`."""
-        fetched = await self._carry_out(_fetch(task, kind))
-        assert isinstance(fetched, Task)
-        return fetched
+    async def fetch(self, task: Task | str, kind: Kind | None = None, wait: int = 0) -> Task:
+        """The state of a task. Raises `NotFound`.
+
+        The service is asked to answer only once the task is at its end, or after `wait` seconds;
+        `holds` says afterwards whether it does so. Others answer at once.
+        """
+        return (await self._fetch_once(_fetch(task, kind), wait)).task
+
+    async def _fetch_once(self, asked: Fetch, wait: int = 0, seen: _Told | None = None) -> _Told:
+        """What is told of a task; where `seen` has a tag, once it is something else, or the same.
+
+        Raises what `fetch` raises.
+        """
+        headers: list[tuple[str, str]] = []
+        if wait:
+            headers.append(("prefer", f"wait={wait}"))
+            if seen is not None and seen.tag is not None:
+                headers.append(("if-none-match", seen.tag))
+        exchange = self.dialect.call(asked)
+        reply, answer = await self._converse(asked, exchange, headers, wait)
+        if wait and answer is not None:
+            held = answer.header("preference-applied") is not None
+            self.holds = held or bool(self.holds)
+        else:
+            held = False
+        if reply is None:
+            assert seen is not None
+            return seen._replace(held=held)
+        assert isinstance(reply, Task)
+        tag = answer.header("etag") if answer is not None else None
+        return _Told(reply, tag, held, read_retry_after(answer) if answer is not None else None)
 
     async def wait(
         self,
@@ -194,12 +232,14 @@ class AsyncClient:
         on_progress: OnProgress | None = None,
         kind: Kind | None = None,
     ) -> Task:
-        """Poll until the task is at its end, and return it, whatever the end.
+        """Ask until the task is at its end, and return it, whatever the end.
 
-        Faults of the network and of an overloaded service are waited out. `on_progress` hears of
-        every change. Raises `NotFound` at once, unless the task was submitted here a moment ago,
-        and `StillRunning` after `timeout` seconds. It has asked once by then, in any case: where
-        there was no turn or hardly any time for that, it takes a moment longer.
+        A service that holds its answers (`Prefer: wait`, as every Safelight does) is asked to, and
+        others are polled. Faults of the network and of an overloaded service are waited out.
+        `on_progress` hears of every change. Raises `NotFound` at once, unless the task was
+        submitted here a moment ago, and `StillRunning` after `timeout` seconds. It has asked once
+        by then, in any case: where there was no turn or hardly any time for that, it takes a moment
+        longer.
         """
         asked = _fetch(task, kind)
         until = None if timeout is None else asyncio.get_running_loop().time() + timeout
@@ -207,7 +247,8 @@ class AsyncClient:
         limit = asyncio.timeout_at(until)
         try:
             async with limit:
-                async for state in self._states(asked, first):
+                every = on_progress is not None
+                async for state in self._states(asked, first, until, every):
                     if on_progress is not None:
                         on_progress(state)
                     if state.ended:
@@ -328,16 +369,34 @@ class AsyncClient:
     # ------------------------------------------------------------------------------- exchange
 
     async def _carry_out(self, command: Command) -> Reply:
-        exchange = self.dialect.call(command)
+        reply, _ = await self._converse(command, self.dialect.call(command))
+        assert reply is not None
+        return reply
+
+    async def _converse(
+        self,
+        command: Command,
+        exchange: Exchange,
+        headers: Sequence[tuple[str, str]] = (),
+        longer: float = 0.0,
+    ) -> tuple[Reply | None, Response | None]:
+        """What comes of an exchange, and its last answer.
+
+        `headers` go with each request, which may take so many seconds `longer`. No reply where the
+        service says that what it told before is still so.
+        """
         answer: Response | None = None
         try:
             request = next(exchange)
             while True:
-                answer = await self._send(command, request)
+                answer = await self._send(command, request.with_headers(*headers), longer)
+                if answer.status == _NOT_MODIFIED:
+                    exchange.close()
+                    return None, answer
                 request = exchange.send(answer)
         except StopIteration as stopped:
             reply: Reply = stopped.value
-            return reply
+            return reply, answer
         except Malformed as problem:
             raise _lost(command, Upstream(f"{self.url} answered nonsense: {problem}")) from None
         except (Internal, Upstream, Unavailable) as fault:
@@ -346,14 +405,14 @@ class AsyncClient:
                 raise _lost(command, fault) from None
             raise
 
-    async def _send(self, command: Command, request: Request) -> Response:
+    async def _send(self, command: Command, request: Request, longer: float = 0.0) -> Response:
         url = self._url_for(command)
         request = request.with_headers(("host", urlsplit(url).netloc.rpartition("@")[2]))
         if isinstance(command, Submit) and command.idempotency_key:
             name = self.dialect.idempotency_headers[0]
             request = request.with_headers((name, command.idempotency_key))
         request = self.dialect.write_key(request, self._find_key(), _now())
-        seconds = self._timeout + len(request.body) / _SLOWEST
+        seconds = self._timeout + len(request.body) / _SLOWEST + longer
         try:
             async with asyncio.timeout(seconds):
                 return await self._exchange(url, request, seconds)
@@ -410,7 +469,7 @@ class AsyncClient:
 
     # ------------------------------------------------------------------------------- waiting
 
-    async def _ask_first(self, asked: Fetch, until: float | None) -> Task | Fault:
+    async def _ask_first(self, asked: Fetch, until: float | None) -> _Told | Fault:
         """Ask when it is its turn, or where none comes in time, out of turn: each asks once.
 
         Raises `StillRunning` where the time is up and there is no answer.
@@ -424,35 +483,51 @@ class AsyncClient:
         except TimeoutError:
             raise StillRunning(task_id=asked.id) from None
 
-    async def _ask(self, asked: Fetch) -> Task | Fault:
+    async def _ask(self, asked: Fetch, wait: int = 0, seen: _Told | None = None) -> _Told | Fault:
         """The task as it is told now; or what kept it from being told, if that may pass."""
         try:
-            reply = await self._carry_out(asked)
+            return await self._fetch_once(asked, wait, seen)
         except NotFound as fault:
             if not self._is_own(asked.id):
                 raise
             return fault
         except _PASSING as fault:
             return fault
-        assert isinstance(reply, Task)
-        return reply
 
-    async def _states(self, asked: Fetch, heard: Task | Fault) -> AsyncIterator[Task]:
-        """Every state of the task that a poll sees and that differs from the one before."""
+    async def _states(
+        self, asked: Fetch, heard: _Told | Fault, until: float | None, every: bool
+    ) -> AsyncIterator[Task]:
+        """States of the task: each that a poll sees and that differs from the one before.
+
+        Where the service holds its answers it is not asked again and again: it tells the end, or
+        `every` state, where it can say which one was seen.
+        """
         pauses = Pauses(self._pace, _LONGEST_PAUSE, _GROWTH)
         backoff = Pauses(self._pace, _LONGEST_BACKOFF)
-        last: Task | None = None
+        last: _Told | None = None
         while True:
             if isinstance(heard, Fault):
                 await asyncio.sleep(backoff.next(_asked_for(heard)))
             else:
-                if heard != last:
-                    yield heard
+                if last is None or heard.task != last.task:
+                    yield heard.task
                 last = heard
                 backoff.reset()
-                await asyncio.sleep(pauses.next())
+                if not heard.held:
+                    await asyncio.sleep(pauses.next(0 if every else heard.again or 0))
             await self._turns.take()
-            heard = await self._ask(asked)
+            heard = await self._ask(
+                asked, self._wait_for(last, until, every), last if every else None
+            )
+
+    def _wait_for(self, last: _Told | None, until: float | None, every: bool) -> int:
+        """The seconds that the next answer is to be held."""
+        if self.holds is False or (every and (last is None or last.tag is None)):
+            return 0
+        if until is None:
+            return _HELD_SECONDS
+        left = until - asyncio.get_running_loop().time()
+        return max(0, min(_HELD_SECONDS, math.floor(left)))
 
     def _remember(self, id: str) -> None:
         """Note that this task was submitted here, just now."""
@@ -567,9 +642,9 @@ class Client:
         """See `AsyncClient.submit`."""
         return self._call(self._client.submit, submit, **words)
 
-    def fetch(self, task: Task | str, kind: Kind | None = None) -> Task:
+    def fetch(self, task: Task | str, kind: Kind | None = None, wait: int = 0) -> Task:
         """See `AsyncClient.fetch`."""
-        return self._call(self._client.fetch, task, kind)
+        return self._call(self._client.fetch, task, kind, wait)
 
     def wait(
         self,

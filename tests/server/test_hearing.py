@@ -387,3 +387,74 @@ async def test_when_to_ask_again_is_learned(start_app: StartApp, gate: Gate) -> 
 
     assert 15 <= int(answer.headers["retry-after"]) <= 20
     assert "retry-after" not in ended.headers
+
+
+# ------------------------------------------------------------------------------------ our client
+
+
+def asked(serving: Serving) -> int:
+    """How many queries of a task were answered."""
+    answered = serving.app.metrics._requests.answered
+    return sum(n for (_, op, _), n in answered.items() if op not in ("unknown",))
+
+
+@pytest.mark.parametrize("name", ["kie", "tencent", "tensorslab", "aitoearn"])
+async def test_the_client_that_waits_asks_twice(start_app: StartApp, gate: Gate, name: str) -> None:
+    serving = await start_app(gate)
+    id = await submitted(serving)
+    client = serving.client(name, path=f"/{name}")
+    before = asked(serving)
+    ended = asyncio.create_task(client.wait(id, 20, kind=Kind.IMAGE))
+    await until(lambda: waiting(serving) == 1)
+
+    gate.open.set()
+    task = await ended
+
+    assert task.status is Status.SUCCEEDED
+    assert asked(serving) - before == 2
+    assert client.holds is True
+
+
+async def test_the_client_hears_of_every_state_without_asking_again_and_again(
+    start_app: StartApp, gate: Gate
+) -> None:
+    serving = await start_app(gate)
+    id = await submitted(serving)
+    await running(serving, id)
+    heard: list[tuple[Status, int | None]] = []
+    client = serving.client("kie", path="/kie")
+    before = asked(serving)
+    ended = asyncio.create_task(
+        client.wait(id, 20, on_progress=lambda task: heard.append((task.status, task.progress)))
+    )
+    for percent in (10, 50):
+        await until(lambda: waiting(serving) == 1)
+        await gate.percent.put(percent)
+        await until(lambda percent=percent: heard[-1:] == [(Status.RUNNING, percent)])  # type: ignore[misc]
+        await asyncio.sleep(0.5)  # a worker writes no two within half a second
+    gate.open.set()
+    await ended
+
+    assert heard == [
+        (Status.RUNNING, None),
+        (Status.RUNNING, 10),
+        (Status.RUNNING, 50),
+        (Status.SUCCEEDED, 100),
+    ]
+    assert asked(serving) - before == 4
+
+
+async def test_the_client_polls_where_no_answer_is_held(start_app: StartApp, gate: Gate) -> None:
+    serving = await start_app(gate, max_long_polls=1)
+    id = await submitted(serving)
+    taken = asyncio.create_task(ask(serving, "kie", Fetch(id=id), prefer="wait=20"))
+    await until(lambda: waiting(serving) == 1)
+    client = serving.client("kie", path="/kie")
+    ended = asyncio.create_task(client.wait(id, 20))
+    await until(lambda: asked(serving) > 5)
+
+    gate.open.set()
+
+    assert (await ended).status is Status.SUCCEEDED
+    assert client.holds is False
+    await taken

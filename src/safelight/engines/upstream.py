@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Coroutine, Iterator, Mapping
 from contextlib import aclosing
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -90,6 +90,9 @@ _CANCEL_SECONDS = 5.0
 _CLOSE_SECONDS = 2.0
 _FORGOTTEN_SECONDS = 120.0  # after which a service that does not know its own id is believed
 _CONNECTIONS = 200
+# Seconds that an answer is asked to be held, what a question needs beside them, and how many are
+# held at once: the other connections are for other questions.
+_HELD_SECONDS, _MARGIN_SECONDS, _MOST_HELD = 20, 1.0, _CONNECTIONS // 2
 _MOST_FILES = 32  # of one task
 _MOST_PACES = 500  # of models that are remembered: where a rule is a wildcard, callers name them
 # After these a service has certainly not accepted a submission, and may accept it later.
@@ -216,6 +219,16 @@ class _Provider:
         self._per_second = options.per_second or self.dialect.polls_per_second
         self._clients: dict[str, AsyncClient] = {}
         self._asked: set[asyncio.Future[Any]] = set()
+        self.held = 0  # answers that are held for us
+
+    @contextlib.contextmanager
+    def holding(self, holds: bool) -> Iterator[None]:
+        """A question whose answer may be held: it has a connection for as long."""
+        self.held += holds
+        try:
+            yield
+        finally:
+            self.held -= holds
 
     def client(self, key: str | None) -> AsyncClient:
         """The client that asks with that key."""
@@ -287,6 +300,7 @@ class _Run:
         self._id: str | None = None
         self._submitted = 0.0  # by the clock of the world, for it outlives this process
         self._client: AsyncClient | None = None
+        self._held = False  # whether the last answer was held until there was something to tell
         self._lost = False  # whether an answer to a submission was lost, here or in an earlier run
         self._trouble, self._complaint = 0, ""  # faults in a row, and the last one
         self._pauses = Pauses(*_PAUSES)  # after each of these
@@ -422,7 +436,7 @@ class _Run:
         asked, started, before = 0, False, 0.0
         while True:
             age = time.time() - self._submitted
-            pause = self._pauses.next() if self._trouble else pace.next(age, asked)
+            pause = self._pause(pace, age, asked)
             left = self._provider.options.deadline - age
             await asyncio.sleep(max(0.0, min(pause, left)))
             if left <= pause:
@@ -455,7 +469,7 @@ class _Run:
             # A service may ask us to wait for longer than that, or drip its answer.
             async with asyncio.timeout(left):
                 await self._provider.turn(self._job)
-                seen = await self._fetch()
+                seen = await self._fetch(left - _MARGIN_SECONDS)
         except TimeoutError:
             return None
         except NotFound as fault:
@@ -482,9 +496,26 @@ class _Run:
             percent = pace.progress(time.time() - self._submitted)
         return None if percent is None else min(99, percent)
 
-    async def _fetch(self) -> Task:
-        assert self._client is not None and self._id is not None
-        return await self._provider.ask(self._client.fetch(self._id, self._asked.kind))
+    def _pause(self, pace: Pace, age: float, asked: int) -> float:
+        """Seconds until it is asked again; none where it tells the end when it is there."""
+        assert self._client is not None
+        if self._held or (asked == 0 and not self._trouble and self._client.holds):
+            return 0.0
+        return self._pauses.next() if self._trouble else pace.next(age, asked)
+
+    async def _fetch(self, left: float = 0.0) -> Task:
+        """The task as it is told: at once, or later where that is how the service tells ends."""
+        client = self._client
+        assert client is not None and self._id is not None
+        wait = 0
+        if client.holds is not False and self._provider.held < _MOST_HELD:
+            wait = max(0, min(_HELD_SECONDS, int(left)))
+        began, self._held = time.monotonic(), False
+        with self._provider.holding(bool(wait)):
+            seen = await self._provider.ask(client.fetch(self._id, self._asked.kind, wait))
+        # One that only says that it holds its answers is asked as any other.
+        self._held = bool(wait and client.holds) and time.monotonic() - began >= wait / 2
+        return seen
 
     async def _ask_last(self) -> Task:
         """The deadline is there: ask once more, and take a late success."""
