@@ -13,6 +13,7 @@ import pytest
 
 from safelight.errors import InvalidValue
 from safelight.fetching import Fetcher, FetchError, FileTooLarge
+from safelight.outgoing import Outgoing
 
 MOST = 1000
 Answer = Callable[[str, asyncio.StreamWriter], Awaitable[None]]
@@ -46,6 +47,13 @@ def answering(body: bytes, status: str = "200 OK", *headers: str) -> Answer:
 
 def fetcher(private: bool = True, seconds: float = 5) -> Fetcher:
     return Fetcher(MOST, seconds, private)
+
+
+def sending(outgoing: Outgoing) -> Fetcher:
+    """A fetcher that goes where that one lets it."""
+    made = Fetcher(MOST, 5)
+    made._outgoing = outgoing
+    return made
 
 
 async def failure(url: str, path: Path, **options: Any) -> tuple[type[FetchError], str]:
@@ -399,15 +407,15 @@ async def test_a_redirect_to_the_inside_is_not_followed(tmp_path: Path) -> None:
     # The first server stands for a public one: only the second address is checked for real.
     reached = []
 
-    class Once(Fetcher):
+    class Once(Outgoing):
         """Lets the first server pass, as if it were public."""
 
         checks = 0
 
-        async def _resolve(self, url: str) -> list[str]:
+        async def resolve(self, url: str) -> list[str]:
             Once.checks += 1
             self._private = Once.checks == 1
-            return await super()._resolve(url)
+            return await super().resolve(url)
 
     async def answer(head: str, writer: asyncio.StreamWriter) -> None:
         reached.append(head.split(" ")[1])
@@ -416,7 +424,7 @@ async def test_a_redirect_to_the_inside_is_not_followed(tmp_path: Path) -> None:
 
     async with server(answer) as port:
         with pytest.raises(FetchError, match="private"):
-            await Once(MOST, 5).fetch(f"http://127.0.0.1:{port}/first", tmp_path / "f")
+            await sending(Once()).fetch(f"http://127.0.0.1:{port}/first", tmp_path / "f")
 
     assert reached == ["/first"]
 
@@ -491,17 +499,17 @@ async def test_what_is_trusted_sends_nobody_further_inside(tmp_path: Path) -> No
 async def test_a_redirect_from_elsewhere_is_followed_by_the_same_rule(
     tmp_path: Path, trusted: bool
 ) -> None:
-    class Outside(Fetcher):
+    class Outside(Outgoing):
         """Takes one name, which leads to a server of this test, for a public one."""
 
-        async def _resolve(self, url: str) -> list[str]:
-            return ["127.0.0.1"] if "//outside:" in url else await super()._resolve(url)
+        async def resolve(self, url: str) -> list[str]:
+            return ["127.0.0.1"] if "//outside:" in url else await super().resolve(url)
 
     async with server(answering(b"a picture")) as bucket:
         location = f"Location: http://127.0.0.1:{bucket}/a.png"
         async with server(answering(b"", "302 Found", location)) as port:
             origins = frozenset({f"http://127.0.0.1:{bucket if trusted else bucket + 1}"})
-            saving = Outside(MOST, 5, trusted=origins).fetch(
+            saving = sending(Outside(trusted=origins)).fetch(
                 f"http://outside:{port}/", tmp_path / "f"
             )
             if trusted:

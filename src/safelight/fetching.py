@@ -1,40 +1,29 @@
 """Fetching what callers, and other services, tell us to fetch, and never from inside.
 
-The address of a source is checked when it is given, so that the caller hears of it. Each is checked
-for every connection that is made, redirects included: the name is resolved here, every address it
-has must be public, and the connection goes to the address that was checked, so that a name that
-changes its mind between the two gains nothing. How much is taken, and how long, has a limit.
+The address of a source is checked when it is given, so that the caller hears of it, and each for
+every connection that is made, redirects included: see `safelight.outgoing`. How much is taken, and
+how long, has a limit.
 """
 
 from __future__ import annotations
 
 import asyncio
 import copy
-import re
-import socket
-import ssl
 from collections.abc import Collection, Sequence
-from functools import cache
 from pathlib import Path
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 import httpx
 
 from safelight.config import Settings
 from safelight.errors import InvalidValue
 from safelight.names import Names
-from safelight.networks import is_public
+from safelight.outgoing import Inside, Outgoing, place, tls
 
 _MOST_REDIRECTS = 5
 _CONNECT_SECONDS = 10.0  # to one address: another one may be better
 _STALL_SECONDS = 60.0  # that nothing may come
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-# Names are no longer than this, and have none of the characters that programs differ about.
-_HOST = re.compile(r'[^\x00-\x20\x7f"#%<>?@\\^`{|}]{1,253}')
-
-
-class Inside(Exception):
-    """The address is none, or leads to where callers may not send us."""
 
 
 class FetchError(Exception):
@@ -52,9 +41,8 @@ class FileTooLarge(FetchError):
 class Fetcher:
     """Fetches files of at most `most_bytes`, each within `seconds`.
 
-    The addresses of `trusted` (scheme, host and port: our own bucket's, which asks for a signature
-    itself) may be private ones. What `names` resolves is named by strangers: it is no place for
-    other names. A check waits for `check_seconds` for all the names that it is asked about.
+    Where `private`, and at the addresses of `trusted`, that may be inside, and `names` resolves
+    them: see `Outgoing`. A check waits for `check_seconds` for all the names it is asked about.
     """
 
     def __init__(
@@ -68,11 +56,8 @@ class Fetcher:
     ) -> None:
         self._most_bytes = most_bytes
         self._seconds = seconds
-        self._private = private
-        self._trusted = frozenset(map(_origin, trusted))
-        self._names = names or Names()
+        self._outgoing = Outgoing(private, trusted, names)
         self._check_seconds = check_seconds
-        self._who = ""
 
     @classmethod
     def of_sources(cls, settings: Settings, trusted: Collection[str]) -> Fetcher:
@@ -87,41 +72,26 @@ class Fetcher:
     def on_behalf(self, who: str) -> Fetcher:
         """The same one, for what that key names: its names leave places for those of others."""
         other = copy.copy(self)
-        other._who = who
+        other._outgoing = self._outgoing.on_behalf(who)
         return other
 
     def trusting(self, urls: Collection[str]) -> Fetcher:
         """The same one, for which what has the scheme, host and port of these may be private."""
         other = copy.copy(self)
-        other._trusted = self._trusted.union(map(_origin, urls))
+        other._outgoing = self._outgoing.trusting(urls)
         return other
 
     async def check(self, sources: Sequence[tuple[str, str]]) -> None:
         """Raise `InvalidValue` where an address is none, or leads inside.
 
-        `sources` are addresses with the names of their parameters; all are resolved at once.
-
-        A name that does not resolve now, or not in time, passes. Nobody gains by that, for it is
-        checked again for each connection; and it may well resolve when the task runs, which will
-        tell. To refuse it would make every outage of a name server one of ours, and let strangers
-        who fill the place of names have everybody else refused.
+        `sources` are addresses with the names of their parameters; all are resolved at once. A
+        name that does not resolve now, or not in time, passes.
         """
         until = asyncio.get_running_loop().time() + self._check_seconds
-        problems = await asyncio.gather(*(self._problem(url, until) for url, _ in sources))
+        problems = await asyncio.gather(*(self._outgoing.problem(url, until) for url, _ in sources))
         for problem, (_, parameter) in zip(problems, sources, strict=True):
             if problem:
                 raise InvalidValue(f"{parameter}: {problem}", parameter=parameter)
-
-    async def _problem(self, url: str, until: float) -> str:
-        """What is wrong with an address, as far as that is known by then; "" for nothing."""
-        try:
-            async with asyncio.timeout_at(until):
-                await self._resolve(url)
-        except Inside as problem:
-            return str(problem)
-        except OSError:  # `TimeoutError` is one
-            return ""
-        return ""
 
     async def fetch(self, url: str, path: Path) -> None:
         """Fetch `url` into the file at `path`. Raises `FetchError`, which does not name it."""
@@ -139,7 +109,7 @@ class Fetcher:
         headers = {"accept-encoding": "identity"}
         stall, connect = min(self._seconds, _STALL_SECONDS), min(self._seconds, _CONNECT_SECONDS)
         async with httpx.AsyncClient(
-            verify=_tls(),
+            verify=tls(),
             trust_env=False,
             timeout=httpx.Timeout(stall, connect=connect),
             headers=headers,
@@ -152,7 +122,7 @@ class Fetcher:
         raise _unavailable("too many redirects")
 
     async def _save_or_follow(self, client: httpx.AsyncClient, url: str, path: Path) -> str | None:
-        addresses = await self._resolve(url)
+        addresses = await self._outgoing.resolve(url)
         for address in addresses[:-1]:
             try:
                 return await self._save_from(client, url, address, path)
@@ -163,15 +133,12 @@ class Fetcher:
     async def _save_from(
         self, client: httpx.AsyncClient, url: str, address: str, path: Path
     ) -> str | None:
-        # Connect to the address that was checked; the name goes into Host and the TLS handshake.
-        named = httpx.URL(url)
-        headers = {"host": named.netloc.decode("ascii")}
-        extensions = {"sni_hostname": named.raw_host.decode("ascii")}
+        to = place(url, address)
         async with client.stream(
             "GET",
-            named.copy_with(host=address),
-            headers=headers,
-            extensions=extensions,
+            to.url,
+            headers=to.headers,
+            extensions=to.extensions,
             follow_redirects=False,
         ) as response:
             if response.status_code in _REDIRECTS and "location" in response.headers:
@@ -192,48 +159,6 @@ class Fetcher:
                 if size > self._most_bytes:
                     raise FileTooLarge(f"larger than {self._most_bytes} bytes", passing=False)
                 file.write(chunk)
-
-    async def _resolve(self, url: str) -> list[str]:
-        """The addresses of a host, all of which are public. Raises `Inside`, `OSError`."""
-        host, port = _split(url)
-        try:
-            found = await self._names.look_up(host, port, type=socket.SOCK_STREAM, who=self._who)
-        except ValueError:  # a label that is too long, a zero byte
-            raise Inside("not an address") from None
-        addresses = [str(entry[4][0]).partition("%")[0] for entry in found]
-        if not self._private and _origin(url) not in self._trusted:
-            for address in addresses:
-                if not is_public(address):
-                    raise Inside("the address leads to a private network")
-        return addresses
-
-
-@cache
-def _tls() -> ssl.SSLContext:
-    """What every connection is checked by: to read the certificates takes a while."""
-    return httpx.create_ssl_context(trust_env=False)
-
-
-def _split(url: str) -> tuple[str, int]:
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        raise Inside("not an address") from None
-    if parts.scheme not in ("http", "https") or not host or not _HOST.fullmatch(host):
-        raise Inside("not an http or https address")
-    if parts.username is not None or parts.password is not None:
-        raise Inside("an address must not carry a password")
-    return host, port or _port(parts.scheme)
-
-
-def _origin(url: str) -> tuple[str, str | None, int]:
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname, parts.port or _port(parts.scheme)
-
-
-def _port(scheme: str) -> int:
-    return 443 if scheme == "https" else 80
 
 
 def _unavailable(problem: str) -> FetchError:
