@@ -709,9 +709,12 @@ def event_of(change: Change, row: Row) -> Query:
     )
 
 
-def deliveries_of(change: Change, row: Row) -> Query:
-    """The query that has a change, whose row was returned, told to who wants to hear of it."""
-    return Query("add_deliveries", {"id": row[0], "at": change.event.at})
+def telling(change: Change, row: Row) -> Script[None]:
+    """Have a change, whose row was returned, told to whoever wants to hear of it."""
+    yield changed(row)
+    if (yield Query("is_heard", {"id": row[0], "owner": row[2]}))[0][0]:
+        for (endpoint,) in (yield Query("add_deliveries", {"id": row[0], "at": change.event.at})):
+            yield Tell(DELIVERY, endpoint)
 
 
 def changed(row: Row) -> Tell:

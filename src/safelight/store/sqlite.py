@@ -33,16 +33,14 @@ from safelight.store import (
 from safelight.store.asking import Asking, answer, refuse
 from safelight.store.queries import query_text
 from safelight.store.scripts import (
-    DELIVERY,
     AnyScript,
     Change,
     Enqueue,
     Query,
     Row,
     Tell,
-    changed,
-    deliveries_of,
     event_of,
+    telling,
 )
 from safelight.task import Task
 
@@ -353,9 +351,7 @@ def _step(
                 if rows:
                     _fetch(connection, event_of(step, rows[0]))
                     if step.tells:
-                        _must(told).append(changed(rows[0]))
-                        hearing = _fetch(connection, deliveries_of(step, rows[0]))
-                        _must(told).extend(Tell(DELIVERY, endpoint) for (endpoint,) in hearing)
+                        _step(connection, telling(step, rows[0]), enqueued, told)
                     if step.then is not None:
                         _must(enqueued).append(step.then)
             elif isinstance(step, Enqueue):
