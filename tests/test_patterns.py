@@ -67,7 +67,7 @@ def all_patterns() -> dict[str, Pattern]:
                 known = f"{module.__name__.removeprefix('safelight.')}.{name}-{number}"
                 found[known] = Pattern(compiled, uses(name, source))
     for dialect in dialects.found().values():
-        for number, (route, compiled) in enumerate(dialect._patterns):
+        for number, (route, compiled) in enumerate(dialect._router.patterns):
             found[f"{dialect.name}.{route.op}-{number}"] = Pattern(
                 compiled, frozenset({"fullmatch"})
             )

@@ -15,6 +15,7 @@ from safelight.wire.dialect import (
     Key,
     Match,
     Route,
+    Router,
     deed,
     refuse_demands,
 )
@@ -61,6 +62,7 @@ __all__ = [
     "Request",
     "Response",
     "Route",
+    "Router",
     "Sort",
     "States",
     "build_task",

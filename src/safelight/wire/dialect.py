@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Generator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping
 from typing import NamedTuple
 from urllib.parse import quote, unquote
 
@@ -33,11 +33,17 @@ class Key(Record, frozen=True, kw_only=True):
 
 
 class Context(Record, frozen=True, kw_only=True):
-    """What an answer needs beside what it answers: the request, the time (ms), and an id."""
+    """What an answer needs beside what it answers: the request, the time (ms), and an id.
+
+    `base` is the address that links to this server begin with, and `retention` how many
+    milliseconds a task is kept after its end; 0 where that is not known.
+    """
 
     request: Request
     request_id: str = ""
     now: int = 0
+    base: str = ""
+    retention: int = 0
 
 
 class Route(NamedTuple):
@@ -68,6 +74,36 @@ class Match(NamedTuple):
 _NOTHING: Mapping[str, str] = {}
 
 
+class Router:
+    """Finds among routes the one that a request is for."""
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        given = tuple(routes)
+        self._exact = {(r.method, r.path): r for r in given if "{" not in r.path}
+        self.patterns = [
+            (r, re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(r.path))))
+            for r in given
+            if "{" in r.path
+        ]
+
+    def match(self, request: Request) -> Match:
+        """The operation that `request` asks for. Raises `UnknownOperation`.
+
+        A path means the same with a slash at its end, and HEAD what GET does.
+        """
+        method = "GET" if request.method == "HEAD" else request.method
+        path = request.path.rstrip("/") or "/"
+        route = self._exact.get((method, path))
+        if route is not None:
+            return Match(route.op, _NOTHING, route.open, route.files, route.waits)
+        for route, pattern in self.patterns:
+            found = pattern.fullmatch(path)
+            if found and route.method == method:
+                params = {name: unquote(value) for name, value in found.groupdict().items()}
+                return Match(route.op, params, route.open, route.files, route.waits)
+        raise UnknownOperation(f"There is no {request.method} {request.path}", name=request.path)
+
+
 class Dialect:
     """One wire format, both directions. Subclasses translate; nothing here sends or stores.
 
@@ -94,12 +130,7 @@ class Dialect:
     states: Mapping[str, States] = {}  # its words for our statuses, by what is asked by
 
     def __init__(self) -> None:
-        self._exact = {(r.method, r.path): r for r in self.routes if "{" not in r.path}
-        self._patterns = [
-            (r, re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(r.path))))
-            for r in self.routes
-            if "{" in r.path
-        ]
+        self._router = Router(self.routes)
 
     # request: the server reads what the client writes
 
@@ -122,17 +153,7 @@ class Dialect:
 
         A path means the same with a slash at its end, and HEAD what GET does.
         """
-        method = "GET" if request.method == "HEAD" else request.method
-        path = request.path.rstrip("/") or "/"
-        route = self._exact.get((method, path))
-        if route is not None:
-            return Match(route.op, _NOTHING, route.open, route.files, route.waits)
-        for route, pattern in self._patterns:
-            found = pattern.fullmatch(path)
-            if found and route.method == method:
-                params = {name: unquote(value) for name, value in found.groupdict().items()}
-                return Match(route.op, params, route.open, route.files, route.waits)
-        raise UnknownOperation(f"There is no {request.method} {request.path}", name=request.path)
+        return self._router.match(request)
 
     def read_request(self, op: str, params: Mapping[str, str], request: Request) -> Command:
         """What `request` asks for. Raises `Malformed`, or a `Fault`."""
