@@ -11,6 +11,7 @@ import hashlib
 import random
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol
 
 import msgspec
@@ -39,6 +40,7 @@ from safelight.task import (
     Delete,
     Deleted,
     Fetch,
+    Kind,
     List,
     Locate,
     Models,
@@ -349,12 +351,21 @@ class Service:
         ids = tuple(id for id in map(bare_id, asked.ids) if id is not None)
         if not ids:
             return Deleted(ids=())
-        removed = await self._store.write(scripts.delete(ids, who, asked.kind))
+        removed = await self._store.write(scripts.delete(ids, who, asked.kind, asked.force))
+        if not asked.force:
+            await self._refuse_unfinished(who, asked.kind, set(ids) - set(removed))
         began = time.monotonic()
         for id in removed:
             if not await self._remove_files(id) and time.monotonic() - began > _REMOVING_SECONDS:
                 break
         return Deleted(ids=removed)
+
+    async def _refuse_unfinished(self, who: str, kind: Kind | None, ids: set[str]) -> None:
+        """Raise `Conflict` where one of the tasks is there, and so is not at its end."""
+        for id in sorted(ids):
+            with suppress(NotFound):
+                task = await self.fetch(who, Fetch(id=id, kind=kind))
+                raise Conflict(f"the task is {task.status.value}: cancel it, or delete by force")
 
     async def _remove_files(self, id: str) -> bool:
         """Remove the files of a task that is gone; what cannot be now, housekeeping will."""

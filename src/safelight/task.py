@@ -176,10 +176,11 @@ class Cancel(Record, frozen=True, kw_only=True):
 
 
 class Delete(Record, frozen=True, kw_only=True):
-    """Ask that tasks and their files be removed, whatever their state."""
+    """Ask that tasks and their files be removed: with `force` those too that are not at an end."""
 
     ids: tuple[str, ...]
     kind: Kind | None = None
+    force: bool = True
 
 
 class List(Record, frozen=True, kw_only=True):

@@ -41,6 +41,7 @@ CREATING = {
     "aigptimage": {"createTask"},
     "kie": {"createTask"},
     "aitoearn": {*FORMS, *PATHS},
+    "safelight": {"create"},
     "tencent": {"ProcessImage", *CREATE.values()},
 }
 

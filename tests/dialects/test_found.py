@@ -15,7 +15,7 @@ from safelight.wire import Route
 
 
 def test_a_dialect_is_found_by_its_name() -> None:
-    assert list(own()) == ["aigptimage", "kie", "aitoearn", "tencent", "tensorslab"]
+    assert list(own()) == ["aigptimage", "kie", "aitoearn", "safelight", "tencent", "tensorslab"]
     assert list(found()) == sorted(found())
     assert set(own()) <= set(found())
     assert all(named(name).name == name for name in found())

@@ -150,7 +150,7 @@ NOT_FOUND: Mapping[tuple[str, Kind], Any] = {
     ("tencent", Kind.VIDEO): "ResourceNotFound",
 }
 
-_PASSING = re.compile(r'"(RequestId|requestId|timestamp)":("[^"]*"|\d+)')
+_PASSING = re.compile(r'"(RequestId|requestId|timestamp|instance)":("[^"]*"|\d+)')
 _PASSING_HEADERS = ("date", "x-request-id")
 
 

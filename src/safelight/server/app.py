@@ -30,6 +30,7 @@ from safelight.server.foresight import Foresight
 from safelight.server.housekeeping import Housekeeping
 from safelight.server.keys import Keyring, NewKey
 from safelight.server.metrics import Metrics
+from safelight.server.native import Native
 from safelight.server.paces import Paces
 from safelight.server.provider_keys import ProviderKeys
 from safelight.server.rates import Rates
@@ -151,6 +152,7 @@ class App:
             Files(self.store, self.blobs, links, self.oldest, uploads.oldest),
             Receiver(links, uploads, bodies, most=settings.max_source),
         ).asgi()
+        native = Native(self.keyring, self.metrics, ())
         bridge = Bridge(
             self.doors,
             self.service,
@@ -161,10 +163,11 @@ class App:
             bodies,
             self.waiting,
             self.foresight,
-            routes,
+            native.before(routes),
             max_body=settings.max_body,
             public_url=settings.public_url,
             default_url=local_url(settings),
+            retention=settings.retention,
         )
         return for_browsers(bridge, settings.cors_origins), routes
 

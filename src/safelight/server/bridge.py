@@ -80,6 +80,7 @@ class Bridge:
         max_body: int,
         public_url: str | None,
         default_url: str,
+        retention: int = 0,
         clock: Callable[[], int] = now_millis,
     ) -> None:
         self._service = service
@@ -95,6 +96,7 @@ class Bridge:
         self._max_body = max_body
         self._public_url = public_url
         self._default_url = default_url
+        self._retention = retention
         self._clock = clock
         self._doors = doors
 
@@ -128,7 +130,13 @@ class Bridge:
     async def _answer(self, entry: Entry, head: Request, room: Room, receive: Receive) -> Response:
         """The answer to a request, whatever happens."""
         began = time.perf_counter()
-        context = Context(request=head, request_id=new_request_id(), now=self._clock())
+        context = Context(
+            request=head,
+            request_id=new_request_id(),
+            now=self._clock(),
+            base=self._base(entry, head),
+            retention=self._retention,
+        )
         call = _Call(entry, context, room)
         try:
             response = await self._carry_out(call, receive)
@@ -212,6 +220,8 @@ class Bridge:
             task = await self._waiting.prefer(who, task, wait, receive, seen=known)
             call.waited = time.perf_counter() - began
             known = known and matches(seen, self._tag(task))
+        if call.dialect.foretells and not known:
+            task = await self._foresight.look(task)
         if known:
             response = not_modified(self._tag(task))
         elif reads:
@@ -301,23 +311,23 @@ class Bridge:
         match reply:
             case Task():
                 if reply.artifacts or reply.submit.sources:
-                    return self._links.dress(reply, self._base(call))
+                    return self._links.dress(reply, call.context.base)
                 return reply
             case Page():
-                base = self._base(call)
+                base = call.context.base
                 tasks = tuple(self._links.dress(task, base) for task in reply.tasks)
                 return msgspec.structs.replace(reply, tasks=tasks)
             case Uploaded():
-                return self._links.dress_upload(reply, self._base(call))
+                return self._links.dress_upload(reply, call.context.base)
             case _:
                 return reply
 
-    def _base(self, call: _Call) -> str:
+    def _base(self, entry: Entry, head: Request) -> str:
         """What links begin with: the public address, or what the caller calls this server."""
         if self._public_url is not None:
             return self._public_url
-        own = f"/{call.dialect.name}" if call.by_name else ""
-        return called_url(call.context.request, own) or self._default_url
+        own = f"/{entry.dialect.name}" if entry.by_name else ""
+        return called_url(head, own) or self._default_url
 
 
 class _Caller(NamedTuple):
@@ -374,7 +384,7 @@ def _read_command(dialect: Dialect, match: Match, context: Context) -> Command:
 def _refuse(call: _Call, problem: Exception) -> Response:
     """The answer that tells a problem, in the dialect's words."""
     op = call.match.op if call.match else None
-    fault = _fault_of(problem, call.context.request.path)
+    fault = fault_of(problem, call.context.request.path)
     if op is not None and isinstance(call.command, Submit):
         _name_parameter(fault, call.dialect, op, call.command)
     return call.dialect.write_fault(op, fault, call.context)
@@ -393,7 +403,7 @@ def _name_parameter(fault: Fault, dialect: Dialect, op: str, submit: Submit) -> 
         fault.message = sentence if named else f"{theirs}: {sentence}"
 
 
-def _fault_of(problem: Exception, path: str) -> Fault:
+def fault_of(problem: Exception, path: str) -> Fault:
     """What a caller may be told of a problem."""
     match problem:
         case Malformed():
@@ -426,6 +436,9 @@ def with_token(dialect: Dialect, submit: Submit, request: Request) -> Submit:
     for name in dialect.idempotency_headers:
         token = request.header(name)
         if token:
+            # A quoted string by the draft of the header, and bare from most: both mean the same.
+            if len(token) > 2 and token[0] == token[-1] == '"':
+                token = token[1:-1]
             if len(token) > _MOST_TOKEN:
                 raise Malformed(name, f"longer than {_MOST_TOKEN} characters", "value")
             return msgspec.structs.replace(submit, idempotency_key=token)

@@ -60,6 +60,10 @@ class Keyring:
         """All keys, without their secrets."""
         return await self._store.read(scripts.list_keys())
 
+    async def name(self, id: str) -> str:
+        """What the key of that id is called."""
+        return await self._store.read(scripts.key_name(id))
+
     async def check(self) -> None:
         """Raise `WrongSecret` where the keys were made with another secret than this one."""
         for row in await self.list():

@@ -165,9 +165,10 @@ where id = :id and owner = :owner and kind = coalesce(:kind, kind)
   and {unfinished}
 returning {task};
 
--- name: delete_task(id, owner, kind)
+-- name: delete_task(id, owner, kind, force)
 delete from tasks
 where id = :id and owner = :owner and kind = coalesce(:kind, kind)
+  and (:force = 1 or not {unfinished})
 returning id;
 
 -- name: list_tasks(owner, kind, queued, running, uploading, succeeded, failed, canceled, before, since, until, oldest, limit, offset)
@@ -276,6 +277,9 @@ select id, secret from keys where lookup = :lookup and revoked is null;
 
 -- name: get_key(id)
 select id, secret from keys where id = :id and revoked is null;
+
+-- name: get_key_name(id)
+select name from keys where id = :id;
 
 -- name: list_keys()
 select id, name, created, revoked from keys order by created, id;

@@ -560,13 +560,17 @@ def cancel(id: str, owner: str, now: int, kind: Kind | None = None) -> Script[Ta
     return read_task(rows[0])
 
 
-def delete(ids: tuple[str, ...], owner: str, kind: Kind | None) -> Script[tuple[str, ...]]:
-    """Remove those of the tasks that are the owner's, and of that kind; returns their ids."""
+def delete(
+    ids: tuple[str, ...], owner: str, kind: Kind | None, force: bool = True
+) -> Script[tuple[str, ...]]:
+    """Remove those of the tasks that are the owner's, and of that kind; returns their ids.
+
+    Without `force` only those that are at an end.
+    """
+    which = {"owner": owner, "kind": kind.value if kind else None, "force": int(force)}
     removed = []
     for id in sorted(set(ids)):  # in one order: two who remove the same must not wait in a ring
-        rows = yield Query(
-            "delete_task", {"id": id, "owner": owner, "kind": kind.value if kind else None}
-        )
+        rows = yield Query("delete_task", {"id": id, **which})
         if rows:
             removed.append(id)
             yield Tell(ENDED, id)
@@ -833,6 +837,12 @@ def get_key(id: str) -> Script[tuple[str, str] | None]:
     """The id and encrypted secret of the key with that id."""
     rows = yield Query("get_key", {"id": _clean(id)})
     return (rows[0][0], rows[0][1]) if rows else None
+
+
+def key_name(id: str) -> Script[str]:
+    """What the key of that id is called; nothing where there is none."""
+    rows = yield Query("get_key_name", {"id": id})
+    return rows[0][0] if rows else ""
 
 
 def list_keys() -> Script[tuple[KeyRow, ...]]:

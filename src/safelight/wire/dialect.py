@@ -126,6 +126,7 @@ class Dialect:
     uploads: bool = False  # whether sources may come with the request, and not by address alone
     keeps_files: bool = False  # whether they may be uploaded before it, to be named by their links
     files_url: str = ""  # where that is, for the real service, if it is elsewhere
+    foretells: bool = False  # whether its answers say what is foreseen of a task
     kinds: frozenset[Kind] = frozenset(Kind)
     states: Mapping[str, States] = {}  # its words for our statuses, by what is asked by
 
