@@ -29,7 +29,7 @@ LAYERS = (
     {"client", "links", "lists", "outgoing", "queue", "turns"},
     {"engines"},
     {"fetching", "inspection", "linked", "models"},
-    {"uploads", "contracts"},
+    {"callbacks", "uploads", "contracts"},
     {"service"},
     {"worker"},
     {"server"},

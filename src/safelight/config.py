@@ -126,6 +126,8 @@ class Settings(BaseSettings):
         default_factory=lambda: {"tencent.DescribeImageTaskDetail": "20/second"}
     )  # by dialect and operation, for each key
     private_sources: bool = False  # whether source addresses may be private or loopback ones
+    private_callbacks: bool = False  # whether tasks may be told to private or loopback addresses
+    sender: bool | None = None  # whether this process sends webhooks; if it runs tasks, when unset
     source_timeout: float = Field(default=60, gt=0)  # seconds to fetch one source
     max_result: int = Field(default=2 * 2**30, gt=0)  # bytes of one file made at another service
     result_timeout: float = Field(default=900, gt=0)  # seconds to fetch one such file

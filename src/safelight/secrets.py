@@ -1,7 +1,8 @@
 """The one secret of an installation, and what is made of it.
 
 It encrypts the secrets of keys (Tencent's signature needs the secret itself, so a hash would not
-do), finds a key by a keyed hash of its secret, and signs the links to files. It comes from
+do), finds a key by a keyed hash of its secret, and signs the links to files and the webhooks of
+tasks. It comes from
 `SAFELIGHT_SECRET`, or is made once and kept in the data folder, readable by its owner alone.
 """
 
@@ -30,6 +31,7 @@ class Vault:
     def __init__(self, secret: bytes) -> None:
         self._lookup = _derive(secret, b"key lookup")
         self._links = _derive(secret, b"links")
+        self._webhooks = _derive(secret, b"webhooks")
         self._fernet = Fernet(base64.urlsafe_b64encode(_derive(secret, b"key secrets")))
         self._decrypt = lru_cache(maxsize=4096)(self._decrypt_once)
 
@@ -62,6 +64,11 @@ class Vault:
                 "the keys in this data folder were made with another secret; "
                 f"set {VARIABLE}, or put back the file `secret`"
             ) from None
+
+    def webhook_secret(self, owner: str) -> str:
+        """What signs what that key's tasks tell where they were given no secret of their own."""
+        made = hmac.digest(self._webhooks, owner.encode(), hashlib.sha256)
+        return f"whsec_{base64.b64encode(made).decode()}"
 
     def sign_link(self, text: str) -> str:
         """128 bits, as 32 hex digits, that nobody can guess for `text`."""

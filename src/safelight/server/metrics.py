@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 from safelight.task import Status
 
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+_SLOW_ANSWERS = (5.0, 10.0, 15.0)
 _SLOW = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 900)
 
 
@@ -74,6 +75,27 @@ class _Tasks(Collector):
         )
 
 
+class _Webhooks(Collector):
+    """What became of tries to tell something, and endpoints that were turned off."""
+
+    def __init__(self) -> None:
+        self.tries: Counter[str] = Counter()
+        self.off = 0
+
+    def collect(self) -> Iterator[Any]:
+        tries = CounterMetricFamily(
+            "safelight_webhook_tries",
+            "Tries to tell something: delivered, to be tried again, or failed for good",
+            labels=("result",),
+        )
+        for result in ("delivered", "again", "failed"):
+            tries.add_metric((result,), self.tries[result])
+        yield tries
+        yield CounterMetricFamily(
+            "safelight_webhook_endpoints_off", "Endpoints that were turned off", value=self.off
+        )
+
+
 class Metrics:
     """The metrics of one process, in a registry of their own."""
 
@@ -83,6 +105,14 @@ class Metrics:
         self._tasks = _Tasks()
         self._registry.register(self._requests)
         self._registry.register(self._tasks)
+        self._webhooks = _Webhooks()
+        self._registry.register(self._webhooks)
+        self._webhook_seconds = Histogram(
+            "safelight_webhook_seconds",
+            "Time that a try to tell something took",
+            buckets=_FAST + _SLOW_ANSWERS,
+            registry=self._registry,
+        )
         self._engine = Histogram(
             "safelight_engine_seconds",
             "Time that an engine took for a task",
@@ -98,6 +128,15 @@ class Metrics:
     def engine(self, name: str, seconds: float) -> None:
         """Count a run of an engine."""
         self._engine.labels(name).observe(seconds)
+
+    def webhook(self, result: str, seconds: float) -> None:
+        """Count a try to tell something: `delivered`, to be tried `again`, or `failed`."""
+        self._webhooks.tries[result] += 1
+        self._webhook_seconds.observe(seconds)
+
+    def endpoint_off(self) -> None:
+        """Count an endpoint that was turned off."""
+        self._webhooks.off += 1
 
     def stuck(self, tasks: int) -> None:
         """Count tasks whose files could not be removed."""

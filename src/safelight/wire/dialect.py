@@ -8,7 +8,7 @@ from typing import NamedTuple
 from urllib.parse import quote, unquote
 
 from safelight.errors import Fault, Unauthenticated, UnknownOperation, Unsupported
-from safelight.task import HANDLING, Command, Kind, Models, Record, Reply, Submit, Templates
+from safelight.task import HANDLING, Command, Kind, Models, Record, Reply, Submit, Task, Templates
 from safelight.wire.fields import States
 from safelight.wire.messages import Request, Response, read_bearer
 
@@ -173,6 +173,16 @@ class Dialect:
     def read_reply(self, command: Command, response: Response) -> Reply:
         """What `response` says. Raises `Malformed`, or the `Fault` that it tells."""
         raise NotImplementedError
+
+    # callback
+
+    def write_callback(self, task: Task, secret: str, context: Context) -> Request:
+        """The request that tells `task` to the address that it was given for itself.
+
+        Its headers and its body count; `secret` signs, at `context.now`, where the wire does. Asked
+        for only of wires whose `Submit` has a `Callback` in their own format.
+        """
+        raise Unsupported(f"{self.title} tells nothing")
 
     # fault
 
