@@ -22,7 +22,17 @@ NAME = safelight.__name__
 
 # From the bottom to the top: what stands in a line imports from the lines above it here only.
 LAYERS = (
-    {"clock", "counts", "errors", "media_types", "networks", "pauses", "plugins", "task"},
+    {
+        "clock",
+        "counts",
+        "errors",
+        "media_types",
+        "networks",
+        "pauses",
+        "plugins",
+        "task",
+        "webhooks",
+    },
     {"blob_names", "sizes", "wire", "postgres"},
     {"dialects"},
     {"blobs", "config", "media", "names", "secrets", "store"},
@@ -59,6 +69,7 @@ ALLOWED = {
     "pauses": set(),
     "postgres": {"pauses"},
     "names": set(),
+    "webhooks": set(),
     "client": {"dialects", "wire", "task", "errors", "media_types", "pauses"},
 }
 # Only these see the wire formats: everything else speaks our words.
@@ -67,7 +78,7 @@ SPEAKERS = {"client", "cli", "contracts", "server"}
 UPSTREAM, FOR_UPSTREAM = "engines.upstream", {"client", "dialects", "wire"}
 
 # What `pip install safelight` without extras is for, and what of it needs the server all the same.
-ASKING = {"__init__", "__main__", "cli", "client", "dialects"}
+ASKING = {"__init__", "__main__", "cli", "client", "dialects", "webhooks"}
 FOR_THE_SERVER = {"cli.faking", "cli.installation", "cli.keys", "cli.serving"}
 
 # What would be I/O, a clock or a second thread in the pure half.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import re
 import secrets
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -25,6 +26,8 @@ EVENTS = (*(f"task.{status.value}" for status in Status), ENDED, PROGRESS)
 _PREFIX = "whsec_"
 _LEAST_SECRET, _MOST_SECRET = 24, 64  # bytes: of Standard Webhooks
 _MOST_URL = 2048
+# Neither blanks nor control characters, which some programs drop from an address and others keep.
+_PLAIN = re.compile(r"[^\s\x00-\x20\x7f-\x9f\ud800-\udfff\\]+")
 _CHECK_SECONDS = 5.0
 
 
@@ -60,9 +63,11 @@ class Callbacks:
     async def check_url(self, who: str, url: str, parameter: str) -> None:
         """Raise `InvalidValue` where an address is none, or leads inside."""
         if len(url) > _MOST_URL:
-            raise InvalidValue(
-                f"{parameter}: longer than {_MOST_URL} characters", parameter=parameter
-            )
+            problem = f"longer than {_MOST_URL} characters"
+            raise InvalidValue(f"{parameter}: {problem}", parameter=parameter)
+        if not _PLAIN.fullmatch(url):
+            problem = "has blanks, or characters that no address has"
+            raise InvalidValue(f"{parameter}: {problem}", parameter=parameter)
         until = asyncio.get_running_loop().time() + _CHECK_SECONDS
         if problem := await self._outgoing.on_behalf(who).problem(url, until):
             raise InvalidValue(f"{parameter}: {problem}", parameter=parameter)

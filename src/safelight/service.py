@@ -19,6 +19,7 @@ import structlog
 
 from safelight import blob_names
 from safelight.blobs import BlobError, Blobs
+from safelight.callbacks import Callbacks
 from safelight.clock import now_millis
 from safelight.config import Settings
 from safelight.errors import Conflict, Internal, InvalidValue, NotFound, Unsupported
@@ -28,10 +29,12 @@ from safelight.links import Links
 from safelight.lists import Lists
 from safelight.media_types import media_type_of
 from safelight.models import ModelMap, Place
-from safelight.store import Store, StoreUnavailable, scripts
-from safelight.store.scripts import DifferentBody, TooLong
+from safelight.store import Store, StoreUnavailable, hooks, scripts
+from safelight.store.hooks import MOST_ORIGINS, TooMany
+from safelight.store.scripts import DifferentBody, Script, TooLong
 from safelight.task import (
     Balance,
+    Callback,
     Cancel,
     Catalogue,
     Command,
@@ -108,6 +111,7 @@ class Service:
         max_source: int,
         max_text: int,
         definitions: Definitions | None = None,
+        callbacks: Callbacks | None = None,
         clock: Callable[[], int] = now_millis,
     ) -> None:
         self._store = store
@@ -122,6 +126,7 @@ class Service:
         self._max_source = max_source
         self._max_text = max_text
         self._definitions = definitions
+        self._callbacks = callbacks
         self._clock = clock
 
     @classmethod
@@ -136,6 +141,7 @@ class Service:
         links: Links,
         uploads: Uploads,
         definitions: Definitions,
+        callbacks: Callbacks,
     ) -> Service:
         """A service with the bounds that the settings name."""
         return cls(
@@ -150,6 +156,7 @@ class Service:
             max_source=settings.max_source,
             max_text=settings.max_text,
             definitions=definitions,
+            callbacks=callbacks,
         )
 
     async def carry_out(self, who: str, dialect: str, command: Command) -> Reply:
@@ -203,6 +210,8 @@ class Service:
         place.engine.check(submit, place.options)
         _check_demands(submit, place)
         await self._check_sources(who, submit)
+        if submit.callback is not None:
+            await self._check_callback(who, submit.callback)
         now = self._clock()
         # No secrets: who has no key gains nothing by an id, and links are signed. The kernel's
         # random numbers would cost as much as two queries.
@@ -250,12 +259,20 @@ class Service:
 
     async def _add(self, task: Task, digest: str, engine: str) -> Task:
         try:
+            kept = await self._keep_sources(task)
+            also = self._add_callback(task)
             accepted = await self._store.write(
-                scripts.add(await self._keep_sources(task), digest, self._oldest(), engine)
+                scripts.add(kept, digest, self._oldest(), engine, also)
             )
         except DifferentBody:
             await self._drop_sources(task)
             raise _different() from None
+        except TooMany:
+            await self._drop_sources(task)
+            raise InvalidValue(
+                f"callback.url: one key's tasks are told at {MOST_ORIGINS} hosts at most",
+                parameter="callback.url",
+            ) from None
         except StoreUnavailable as problem:
             # Sources are left: housekeeping removes what turns out to be nobody's.
             if not problem.unclear:
@@ -289,6 +306,21 @@ class Service:
             if settled:
                 raise StoreUnavailable("the database went away before the task was written")
         raise Internal("The database went away: whether the task was accepted is not known")
+
+    async def _check_callback(self, who: str, callback: Callback) -> None:
+        """Raise `Fault` where a task cannot be told so."""
+        if self._callbacks is None:
+            raise Unsupported(f"callback: {CANNOT}", parameter="callback")
+        await self._callbacks.check(who, callback)
+
+    def _add_callback(self, task: Task) -> Script[None] | None:
+        """What is to be written with a task that has an address of its own."""
+        callback = task.submit.callback
+        if callback is None or self._callbacks is None:
+            return None
+        endpoint, now = self._callbacks.new_id(), task.created or 0
+        row = self._callbacks.row(callback)
+        return hooks.add_callback(task.id, task.owner, row, endpoint, now)
 
     async def _drop_sources(self, task: Task) -> None:
         """Remove what was kept of the sources of a task that was not accepted."""

@@ -5,6 +5,9 @@ Every case in `tests/wires/` runs in `test_wires.py`; here are the rules behind 
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import hmac
 import json
 from typing import Any
 
@@ -37,6 +40,7 @@ from safelight.errors import (
 )
 from safelight.task import (
     Artifact,
+    Callback,
     Cancel,
     Delete,
     Failure,
@@ -53,6 +57,7 @@ from safelight.task import (
     Submit,
     Task,
 )
+from safelight.webhooks import verify_kie
 from safelight.wire import Context, Key, Request, Response, json_request, json_response
 
 AI, KIE_JOBS = DIALECTS
@@ -172,16 +177,70 @@ def test_create_body_is_kept_whole() -> None:
     assert read(body).extra == {"body": body}
 
 
-@pytest.mark.parametrize("name", ["callBackUrl", "progressCallBackUrl"])
 @both
-def test_nothing_is_called_back(jobs: Jobs, name: str) -> None:
+def test_progress_is_not_called_back(jobs: Jobs) -> None:
     body = {"model": TEXT_TO_IMAGE, "input": {"prompt": "A cat"}}
     for none in (None, "", " "):
-        assert read({**body, name: none}, jobs).prompt == "A cat"
+        assert read({**body, "progressCallBackUrl": none}, jobs).prompt == "A cat"
     for callback in ("https://example.com/done", "not even a url"):
         with pytest.raises(Unsupported) as told:
-            read({**body, name: callback}, jobs)
-        assert told.value.parameter == name
+            read({**body, "progressCallBackUrl": callback}, jobs)
+        assert told.value.parameter == "progressCallBackUrl"
+
+
+@both
+def test_an_end_is_called_back(jobs: Jobs) -> None:
+    body = {"model": TEXT_TO_IMAGE, "input": {"prompt": "A cat"}}
+    for none in (None, "", " "):
+        assert read({**body, "callBackUrl": none}, jobs).callback is None
+    submit = read({**body, "callBackUrl": " https://example.com/done"}, jobs)
+    assert submit.callback == Callback(url="https://example.com/done", format=jobs.name)
+
+    written = jobs.write_request(submit).json()
+    assert written["callBackUrl"] == "https://example.com/done"
+    assert jobs.parameter_name("createTask", "callback.url", submit) == "callBackUrl"
+    for other in (
+        Callback(url="https://example.com/done"),
+        Callback(url="https://example.com/done", format=jobs.name, events=("task.running",)),
+        Callback(url="https://example.com/done", format=jobs.name, secret="whsec_x"),
+    ):
+        with pytest.raises(Unsupported) as told:
+            jobs.write_request(msgspec.structs.replace(submit, callback=other))
+        assert told.value.parameter == "callback"
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "words"),
+    [
+        (Status.SUCCEEDED, 200, "Playground task completed successfully."),
+        (Status.FAILED, 501, "Playground task failed."),
+        (Status.CANCELED, 501, "Playground task failed."),
+    ],
+)
+@both
+def test_a_callback_is_what_a_query_says_and_signed(
+    jobs: Jobs, status: Status, code: int, words: str
+) -> None:
+    failure = (
+        None if status is Status.SUCCEEDED else Failure(code=FailureCode.INTERNAL, message="no")
+    )
+    artifacts = (Artifact(url="https://a.example/1.png"),) if failure is None else ()
+    asked = Submit(model=TEXT_TO_IMAGE, prompt="A cat")
+    task = Task(
+        id="a" * 24, status=status, submit=asked, created=1, finished=2, updated=2,
+        failure=failure, artifacts=artifacts,
+    )  # fmt: skip
+    context = Context(request=Request(method="GET", path="/"), now=1_769_774_400_500)
+    told = jobs.write_callback(task, "whsec_key", context)
+    answered = jobs.write_reply("recordInfo", task, context).json()
+
+    assert told.json() == {"code": code, "msg": words, "data": answered["data"]}
+    stamp = told.header("x-webhook-timestamp")
+    assert stamp == "1769774400"
+    # As kie's page says in Node: createHmac("sha256", key).update(`${taskId}.${timestamp}`).
+    mac = hmac.new(b"whsec_key", f"{task.id}.{stamp}".encode(), hashlib.sha256).digest()
+    assert told.header("x-webhook-signature") == base64.b64encode(mac).decode()
+    verify_kie(told.body, told.headers, "whsec_key", now=1_769_774_400)
 
 
 @pytest.mark.parametrize(

@@ -123,7 +123,7 @@ async def open_hooks(open_stores: OpenStores) -> AsyncIterator[Open]:
             running = asyncio.create_task(sender.run())
 
             async def stop() -> None:
-                await sender.stop()
+                await sender.stop(5)
                 await running
 
             stack.push_async_callback(stop)

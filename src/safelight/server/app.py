@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import structlog
 from starlette.types import ASGIApp
 
 from safelight.blobs import Blobs
+from safelight.callbacks import Callbacks
 from safelight.clock import now_millis
 from safelight.config import Settings
+from safelight.dialects.safelight import task_object
 from safelight.fetching import Fetcher
 from safelight.inspection import Inspector
 from safelight.links import Links
 from safelight.models import ModelMap
+from safelight.outgoing import Outgoing
 from safelight.queue import Lane, Queue
 from safelight.secrets import Vault
 from safelight.server.addresses import local_url
@@ -32,6 +36,7 @@ from safelight.server.keys import Keyring, NewKey
 from safelight.server.metrics import Metrics
 from safelight.server.native import Native
 from safelight.server.paces import Paces
+from safelight.server.posting import Post
 from safelight.server.provider_keys import ProviderKeys
 from safelight.server.rates import Rates
 from safelight.server.readiness import Readiness
@@ -39,8 +44,11 @@ from safelight.server.receiver import Receiver
 from safelight.server.recovery import Recovery
 from safelight.server.routes import Routes
 from safelight.server.scratch import Scratch
+from safelight.server.sender import Sender
+from safelight.server.telling import Telling
 from safelight.server.waiting import Waiting
 from safelight.server.watch import Watch
+from safelight.server.webhooks import Webhooks
 from safelight.service import Service
 from safelight.store import Store, StoreClosed, StoreUnavailable, scripts
 from safelight.uploads import Uploads
@@ -79,6 +87,7 @@ class App:
         self, settings: Settings, backend: Backend, blobs: Blobs, vault: Vault, served: Served
     ) -> None:
         self.settings = settings
+        self._vault = vault
         self.store = store = backend.store
         self.queue = backend.queue
         self.blobs = blobs
@@ -113,6 +122,7 @@ class App:
         uploads = Uploads.build(
             settings, store, blobs, links, fetcher, self._inspector, self.scratch.folder
         )
+        self.callbacks = Callbacks.build(settings, vault)
         self.service = Service.build(
             settings,
             store,
@@ -123,7 +133,9 @@ class App:
             links,
             uploads,
             definitions,
+            self.callbacks,
         )
+        self.sender = self._sender(links)
         self.watch = Watch(store)
         self.waiting = Waiting(
             self.service,
@@ -140,6 +152,18 @@ class App:
         self._running: list[asyncio.Task[None]] = []
         self._looks: set[asyncio.Task[None]] = set()
 
+    def _sender(self, links: Links) -> Sender | None:
+        """What sends webhooks, where this process does."""
+        settings = self.settings
+        if not (settings.workers if settings.sender is None else settings.sender):
+            return None
+        base = settings.public_url or local_url(settings)
+        dialects = {dialect.name: dialect for dialect in self.doors.named}
+        describe = partial(task_object, base=base, retention=settings.retention)
+        telling = Telling(self._vault, links, dialects, base, describe)
+        post = Post(Outgoing(settings.private_callbacks))
+        return Sender(self.store, telling, post, self.metrics)
+
     def _front(self, links: Links, uploads: Uploads) -> tuple[ASGIApp, ASGIApp]:
         """All that is answered over HTTP, and that of it which is no dialect's."""
         settings = self.settings
@@ -152,7 +176,8 @@ class App:
             Files(self.store, self.blobs, links, self.oldest, uploads.oldest),
             Receiver(links, uploads, bodies, most=settings.max_source),
         ).asgi()
-        native = Native(self.keyring, self.metrics, ())
+        webhooks = Webhooks(self.store, self.callbacks, self._vault)
+        native = Native(self.keyring, self.metrics, webhooks.operations())
         bridge = Bridge(
             self.doors,
             self.service,
@@ -187,6 +212,8 @@ class App:
             asyncio.create_task(self.housekeeping.run()),
             asyncio.create_task(self.paces.run()),
         ]
+        if self.sender is not None:
+            self._running.append(asyncio.create_task(self.sender.run()))
         self.readiness.running = self._running
         if self.settings.workers:
             self._working = asyncio.create_task(self.queue.run(self.worker.run, self.lanes))
@@ -212,6 +239,9 @@ class App:
         self.waiting.end()
         if self.worker.running:
             _log.warning("not_given_back", tasks=self.worker.running)
+        if self.sender is not None:
+            left = until - asyncio.get_running_loop().time()
+            await self.sender.stop(max(0.0, min(self.settings.grace, left)))
         for task in self._running:
             task.cancel()
         await _wait_until(until + 1, *self._running)

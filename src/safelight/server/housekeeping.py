@@ -19,7 +19,7 @@ from safelight.blobs import BlobError, Blobs
 from safelight.config import Settings
 from safelight.server.metrics import Metrics
 from safelight.server.recovery import Recovery
-from safelight.store import Store, StoreUnavailable, scripts
+from safelight.store import Store, StoreUnavailable, hooks, scripts
 from safelight.store.scripts import FIRST_ENDED, Ended
 from safelight.task import new_id
 
@@ -33,6 +33,8 @@ _NEARLY = 0.7  # of a chore's time: whoever wakes a little early does it
 # when that was by the clock of its own machine, which may be wrong by a time zone.
 _ACCEPTING = 86_400_000
 _WAITED_FOR = 86_400_000  # ms that a task may wait for an upload that it names
+_TOLD = 30 * 86_400_000  # ms that is kept of what was told, and how it went
+_HOST_UNUSED = 86_400_000  # ms after which a host is forgotten that no task names
 _AGAIN = 2 * _ACCEPTING  # how much of what was looked at before is looked at once more
 # How long one sweep may take over what it cannot remove: a bucket that is away tells so slowly.
 _FAILING_SECONDS = 30.0
@@ -98,6 +100,7 @@ class Housekeeping:
         if await self._take("sweep", now, self._every):
             await self.sweep(now)
             await self.sweep_uploads(now)
+            await self.sweep_webhooks(now)
         since = await self._store.read(scripts.last_done("orphans"))
         if await self._take("orphans", now, _ORPHANS_SECONDS):
             # Some of what was looked at before once more: who looked may have died of it. Now and
@@ -169,6 +172,12 @@ class Housekeeping:
                 await self._store.write(scripts.remove_upload(each.id))
                 count += 1
         return count
+
+    async def sweep_webhooks(self, now: int) -> None:
+        """Remove what was told long ago, though its task is there yet, and what is nobody's."""
+        sweep = hooks.sweep(now - _TOLD, now - _HOST_UNUSED)
+        while await self._store.write(sweep):
+            sweep = hooks.sweep(now - _TOLD, now - _HOST_UNUSED)
 
     async def sweep_orphans(self, now: int, since: int = 0) -> int:
         """Remove files whose task was never accepted, or is gone; returns of how many tasks.

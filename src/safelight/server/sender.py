@@ -39,7 +39,7 @@ _BATCH = 32  # deliveries that are sent before an endpoint is looked at anew
 _CLOCK_SECONDS = 5.0  # between two looks at the clock
 _LEASE, _RENEW_SECONDS = 60_000, 20.0
 _LONGEST_PAUSE, _AWAY_PAUSE, _ELSEWHERE_PAUSE = 60.0, 1.0, 2.0  # seconds between two looks
-_STOP_SECONDS = 15.0
+_LEAVE_SECONDS = 2.0  # for a database to hear that endpoints are left
 
 
 class Sender:
@@ -110,12 +110,12 @@ class Sender:
             renewing.cancel()
             await self._end()
 
-    async def stop(self) -> None:
-        """Take nothing more, and wait a little for what is on its way."""
+    async def stop(self, seconds: float) -> None:
+        """Take nothing more, and wait so long for what is on its way, which others send else."""
         self._stopping = True
         self._woken.set()
         if self._served:
-            await asyncio.wait(list(self._served.values()), timeout=_STOP_SECONDS)
+            await asyncio.wait(list(self._served.values()), timeout=seconds)
         await self._end()
         await self._post.close()
 
@@ -124,7 +124,7 @@ class Sender:
         for serving in left:
             serving.cancel()
         if left:
-            await asyncio.wait(left)
+            await asyncio.wait(left, timeout=_LEAVE_SECONDS)
 
     # ------------------------------------------------------------------------------- endpoints
 

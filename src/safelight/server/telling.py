@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
+from importlib.metadata import version
 from typing import Any
 
 import msgspec
 from standardwebhooks import Webhook
 
-from safelight import __version__
 from safelight.callbacks import PROGRESS, STANDARD
 from safelight.links import Links
 from safelight.secrets import Vault
@@ -24,6 +24,7 @@ from safelight.store.hooks import Due, Taken
 from safelight.task import Task
 from safelight.wire import Context, Dialect, Request
 
+_AGENT = f"safelight/{version('safelight')}"
 _THIN = ("id", "status", "progress", "revision")  # what is told of a task that is on its way
 
 
@@ -98,7 +99,7 @@ def _sign(id: str, body: bytes, secrets: list[str], now: int) -> tuple[tuple[str
         ("webhook-id", id),
         ("webhook-timestamp", str(now // 1000)),
         ("webhook-signature", " ".join(signed)),
-        ("user-agent", f"safelight/{__version__}"),
+        ("user-agent", _AGENT),
         ("accept-encoding", "identity"),
         ("accept", "*/*"),
     )

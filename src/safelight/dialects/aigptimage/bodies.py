@@ -61,7 +61,8 @@ _OWN = "input."  # what every parameter of a model begins with
 
 def refuse_unsaid(submit: Submit, usual: Usual) -> None:
     """Raise `Unsupported` where `submit` asks for what has no field on this wire."""
-    refuse_demands(submit, "This wire", [name for name in submit.demands if name.startswith(_OWN)])
+    own = [name for name in submit.demands if name.startswith(_OWN)]
+    refuse_demands(submit, "This wire", [*own, "callback"])
     model = model_of(usual, submit.model, submit.kind)
     if submit.operations and not _is_doing(submit, model):
         raise Unsupported(
@@ -218,6 +219,8 @@ def parameter_name(ours: str, submit: Submit, usual: Usual) -> str:
     head, _, rest = ours.partition(".")
     if head in ("kind", "model", "operations"):
         return "model"
+    if head == "callback":
+        return "callBackUrl"
     if head in ("extra", "demands"):
         return "input"
     if head == "sources":

@@ -8,6 +8,8 @@ themselves, and [client] what public clients put on the wire.
 
 from __future__ import annotations
 
+import base64
+import hmac
 import math
 import re
 from collections.abc import Mapping
@@ -49,6 +51,7 @@ from safelight.errors import (
 from safelight.task import (
     Artifact,
     Balance,
+    Callback,
     Command,
     Credits,
     Failure,
@@ -93,7 +96,11 @@ from safelight.wire import (
 )
 
 OK = 200
-CALLBACKS = ("callBackUrl", "progressCallBackUrl")  # [K]
+CALLBACK, PROGRESS_CALLBACK = "callBackUrl", "progressCallBackUrl"  # [K]
+_TOLD = {
+    True: (200, "Playground task completed successfully."),
+    False: (501, "Playground task failed."),
+}
 DEEPEST = 64  # ours: the body is kept whole, in records that are nested themselves
 
 # ------------------------------------------------------------------------------------------ answer
@@ -320,15 +327,17 @@ class Jobs(Dialect):
 
     def _read_submit(self, body: dict[str, Any]) -> Submit:
         said = Reading(body)
-        for name in CALLBACKS:
-            # An empty one means none, to one client [client].
-            if said.text(name, "").strip():
-                raise Unsupported(f"{name}: {CANNOT}", parameter=name)
+        # An empty one means none, to one client [client].
+        if said.text(PROGRESS_CALLBACK, "").strip():
+            raise Unsupported(f"{PROGRESS_CALLBACK}: {CANNOT}", parameter=PROGRESS_CALLBACK)
+        url = said.text(CALLBACK, "").strip()
         asked = open_body(said, self.relative.usual)
         refuse_foreign(asked)
         submit = read_body(asked)
         require(asked, submit)
-        return msgspec.structs.replace(submit, extra={"body": body})
+        # Told once, of its end alone [K].
+        callback = Callback(url=url, format=self.name) if url else None
+        return msgspec.structs.replace(submit, callback=callback, extra={"body": body})
 
     def parameter_name(self, op: str, name: str, submit: Submit) -> str:
         return parameter_name(name, submit, self.relative.usual)
@@ -339,6 +348,8 @@ class Jobs(Dialect):
                 usual, extra = self.relative.usual, command.extra.get("input")
                 refuse_unsaid(command, usual)
                 body = write_body(command, usual)
+                if command.callback is not None:
+                    body[CALLBACK] = self._callback_url(command.callback)
                 body["input"] |= beyond(command, usual) | (extra if isinstance(extra, dict) else {})
                 return json_request("POST", self.path("createTask"), body)
             case Fetch(id=id):
@@ -348,6 +359,37 @@ class Jobs(Dialect):
                 return files.write_command(command)
             case _:
                 raise Unsupported(f"{self.title} has no operation to {deed(command)}")
+
+    def _callback_url(self, callback: Callback) -> str:
+        """Where its service is to tell of a task, which it does in its own words alone."""
+        if (
+            callback.format != self.name
+            or callback.secret
+            or callback.events
+            not in (
+                (),
+                ("task.ended",),
+            )
+        ):
+            raise Unsupported(
+                f"{self.title} tells of ends alone, in its own format and signed with its own key",
+                parameter="callback",
+            )
+        return callback.url
+
+    # --------------------------------------------------------------------------------- callback
+
+    def write_callback(self, task: Task, secret: str, context: Context) -> Request:
+        """What a query would be answered, under a code and a sentence of its own [K].
+
+        Signed is the task's id with the time, and not the body.
+        """
+        code, words = _TOLD[task.status is Status.SUCCEEDED]
+        stamp = str(context.now // 1000)
+        mac = hmac.digest(secret.encode(), f"{task.id}.{stamp}".encode(), "sha256")
+        signed = base64.b64encode(mac).decode()
+        request = json_request("POST", "", {"code": code, "msg": words, "data": self._data(task)})
+        return request.with_headers(("x-webhook-timestamp", stamp), ("x-webhook-signature", signed))
 
     # ------------------------------------------------------------------------------------ reply
 
