@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
+import hmac
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 import standardwebhooks
 
-from doubles import Serving, StartApp, raising
+from doubles import Serving, StartApp, one_picture, raising
 from receiver import Receiver, receiving, status
 from safelight.store import hooks
+from safelight.webhooks import verify_kie
 
 V1 = "/api/safelight/v1"
 TASK = {"model": "still", "input": {"prompt": "a lighthouse"}}
@@ -107,6 +112,48 @@ async def test_a_task_has_an_address_of_its_own(serving: Serving, receiver: Rece
     assert secret not in str(asked)
     _, listed = await ask(serving, "GET", "/webhooks/endpoints")
     assert listed == {"endpoints": []}
+
+
+def by_the_sample_of_kies_page(body: dict[str, Any], headers: dict[str, str], key: str) -> bool:
+    """As its sample in Python does: it reads `task_id`, and `taskId` where there is none."""
+    data = body["data"]
+    id = data.get("task_id") or data["taskId"]
+    message = f"{id}.{headers['x-webhook-timestamp']}"
+    made = hmac.new(key.encode("utf-8"), message.encode("utf-8"), hashlib.sha256).digest()
+    return base64.b64encode(made).decode("utf-8") == headers["x-webhook-signature"]
+
+
+@pytest.mark.parametrize("wire", ["kie", "aigptimage"])
+@pytest.mark.parametrize("good", [True, False])
+async def test_kies_callback_in_kies_words(
+    start_app: StartApp, receiver: Receiver, wire: str, good: bool
+) -> None:
+    play = one_picture if good else raising(ValueError("no"))
+    serving = await start_app(play, private_callbacks=True)
+    headers = {"authorization": f"Bearer {serving.key.secret}"}
+    body = {"model": "still", "input": {"prompt": "a"}, "callBackUrl": receiver.url("/done")}
+    path = f"/{wire}/api/v1/jobs"
+    made = await serving.http.post(f"{path}/createTask", json=body, headers=headers)
+    assert made.json()["code"] == 200, made.text
+    id = made.json()["data"]["taskId"]
+    (letter,) = await receiver.until(1)
+    _, told = await ask(serving, "GET", "/webhooks/secret")
+
+    said, key = letter.said, told["secret"]
+    assert said["code"] == (200 if good else 501)
+    assert said["msg"] == f"Playground task {'completed successfully' if good else 'failed'}."
+    asked = await serving.http.get(f"{path}/recordInfo", params={"taskId": id}, headers=headers)
+    data = asked.json()["data"]
+    if good:  # links begin with what each is reached by
+        mine, theirs = (json.loads(one["resultJson"]) for one in (said["data"], data))
+        suffix = theirs["resultUrls"][0].partition("/files/")[2]
+        assert mine["resultUrls"][0].endswith(f"/files/{suffix}")
+        data["resultJson"] = said["data"]["resultJson"]
+    assert said["data"] == data
+    assert json.loads(data["param"]) == body
+    assert by_the_sample_of_kies_page(said, letter.headers, key)
+    verify_kie(letter.body, letter.headers, key)
+    standardwebhooks.Webhook(key).verify(letter.body, letter.headers)
 
 
 @pytest.mark.parametrize(

@@ -223,14 +223,18 @@ async def test_what_is_wrong_is_named_as_it_was_said(open_house: OpenHouse, wire
 
 
 @every_wire
-async def test_a_callback_is_refused(open_house: OpenHouse, wire: str) -> None:
+async def test_a_callback_that_cannot_be_is_refused(open_house: OpenHouse, wire: str) -> None:
     house = await open_house(wire)
-    body = {"model": "m", "input": {"prompt": "a"}, "callBackUrl": "https://example.com/done"}
+    body = {"model": "m", "input": {"prompt": "a"}}
+    for name, url, problem in (
+        ("callBackUrl", "http://127.0.0.1/done", "the address leads to a private network"),
+        ("callBackUrl", "not an address", "has blanks, or characters that no address has"),
+        ("progressCallBackUrl", "https://example.com/done", "this server cannot do that"),
+    ):
+        answer = await house.submit({**body, name: url})
 
-    answer = await house.submit(body)
-
-    assert answer["code"] == 422
-    assert "callBackUrl: this server cannot do that" in answer["msg"]
+        assert answer["code"] == 422
+        assert f"{name}: {problem}" in answer["msg"]
 
 
 @every_wire
