@@ -63,6 +63,10 @@ _COMMANDS = {
         "asking:list_tasks",
         "List one's own tasks, the newest first, where the wire can.",
     ),
+    "webhooks": (
+        "webhooks:webhooks",
+        "Where a server tells of your tasks, what it told, and hearing of it behind a NAT.",
+    ),
     "dialects": (
         "asking:show_dialects",
         "List the dialects: their addresses and where they find their keys.",
