@@ -37,7 +37,7 @@ _MOST_TO_ONE = 4  # at once to one endpoint
 _MOST_SERVED = 500  # endpoints that are seen to at once
 _BATCH = 32  # deliveries that are sent before an endpoint is looked at anew
 _CLOCK_SECONDS = 5.0  # between two looks at the clock
-_LEASE, _RENEW_SECONDS = 60_000, 20.0
+_LEASE = 30_000  # ms that an endpoint is this process's; it is renewed three times in that
 _LONGEST_PAUSE, _AWAY_PAUSE, _ELSEWHERE_PAUSE = 60.0, 1.0, 2.0  # seconds between two looks
 _LEAVE_SECONDS = 2.0  # for a database to hear that endpoints are left
 
@@ -53,6 +53,7 @@ class Sender:
         metrics: Metrics,
         clock: Callable[[], Awaitable[int]] | None = None,
         spread: Callable[[], float] = lambda: random.uniform(0.8, 1.2),  # noqa: S311 - no secret
+        lease: int = _LEASE,
     ) -> None:
         self._store = store
         self._telling = telling
@@ -60,6 +61,7 @@ class Sender:
         self._metrics = metrics
         self._clock = clock or self._read_clock
         self._spread = spread
+        self._lease = lease
         self._name = secrets.token_hex(8)
         self._woken = asyncio.Event()
         self._named: set[str] = set()  # endpoints of which something was heard since
@@ -170,16 +172,16 @@ class Sender:
     async def _take(self, id: str, now: int) -> bool:
         if len(self._served) >= _MOST_SERVED or self._stopping:
             return False
-        taken = await self._store.write(hooks.take(id, self._name, now, now + _LEASE))
+        taken = await self._store.write(hooks.take(id, self._name, now, now + self._lease))
         if taken is not None:
             self._served[id] = asyncio.create_task(self._serve(taken))
         return taken is not None
 
     async def _renew(self) -> None:
         while True:
-            await asyncio.sleep(_RENEW_SECONDS)
+            await asyncio.sleep(self._lease / 3000)
             with contextlib.suppress(StoreUnavailable):
-                until = await self._clock() + _LEASE
+                until = await self._clock() + self._lease
                 for id, serving in list(self._served.items()):
                     if not await self._store.write(hooks.keep(id, self._name, until)):
                         serving.cancel()  # another has it by now
