@@ -18,7 +18,7 @@ from safelight.pauses import Pauses
 from safelight.webhooks import sign
 
 _WAIT_SECONDS, _SLACK_SECONDS = 50, 20.0
-_SECONDS = 15.0
+_SECONDS, _HELD_SECONDS = 15.0, 1.0
 _TRIES = 5  # to hand one thing on
 _ENDS = ("succeeded", "failed", "canceled")
 
@@ -55,7 +55,10 @@ class Forwarder:
             while True:
                 for task in said["tasks"]:
                     await self._hand_on(http, task)
+                asked = time.monotonic()
                 said = await self._ask(http, said["cursor"])
+                if not said["tasks"] and time.monotonic() - asked < _HELD_SECONDS:
+                    await asyncio.sleep(self._pauses[0])  # too many wait there: it held nothing
 
     async def _ask(self, http: httpx.AsyncClient, cursor: str | None) -> Any:
         """The next part of what changed, however long the server is away."""
