@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 import msgspec
@@ -22,6 +22,11 @@ from safelight.task import List, Page
 T = TypeVar("T")
 
 _KEPT_SECONDS = 5.0
+_encoder = msgspec.json.Encoder(order="deterministic")
+# What of a list says which part of it is asked for, as in the first of all.
+_PLACE: Mapping[str, Any] = {
+    "limit": 1, "offset": 0, "before": None, "before_change": None, "by_change": False
+}  # fmt: skip
 _AT_ONCE = 2  # lists that are read at a time, one of each caller
 _WAIT_SECONDS = 10.0  # for a place among them
 
@@ -38,12 +43,13 @@ class Lists:
     async def page(self, who: str, asked: List, oldest: int) -> Page:
         """The tasks that `who` asks for, and how many there are in all, as of some seconds ago.
 
-        Raises `StoreUnavailable`, also where too many others are ahead.
+        How many is not known where it need not be counted. Raises `StoreUnavailable`, also where
+        too many others are ahead.
         """
         page = await self._read(who, scripts.list_tasks(who, asked, oldest))
-        if _is_the_end(page, asked):
+        if not asked.counted or _is_the_end(page, asked):
             return page
-        what = (who, asked.kind, asked.statuses, asked.since, asked.until)
+        what = (who, _encoder.encode(msgspec.structs.replace(asked, **_PLACE)))
         counted = await self._counts.get(
             what, lambda: self._read(who, scripts.count(who, asked, oldest))
         )

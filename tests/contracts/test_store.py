@@ -1074,6 +1074,166 @@ async def test_a_list_is_filtered_and_counted(
     assert await store.read(scripts.count("alice", asked, 0)) == len(wanted)
 
 
+STRANGE = "né\0 𝄞"  # a text that neither database keeps as it is
+
+
+async def add_called(store: Store) -> list[str]:
+    """Five tasks with a model, labels and metadata, of which the last two have changed."""
+    ids = [new_id(NOW + number, bytes(6)) for number in range(5)]
+    for number, id in enumerate(ids):
+        made = task(id, now=NOW + number)
+        submit = msgspec.structs.replace(
+            made.submit,
+            model="even" if number % 2 == 0 else f"odd {STRANGE}",
+            labels=("all", STRANGE) if number < 2 else ("all",),
+            metadata={"number": str(number), STRANGE: "1"} if number < 3 else {"all": "x"},
+            parent=ids[0] if number == 4 else None,
+        )
+        await add(store, msgspec.structs.replace(made, submit=submit))
+    await add(store, task(new_id(NOW, b"others"), owner="bob"))
+    for id in (ids[0], ids[3]):
+        await store.write(scripts.claim(id, "w", NOW))
+    return ids
+
+
+CALLED = [
+    (List(labels=("all",)), [4, 3, 2, 1, 0]),
+    (List(labels=(STRANGE, "all")), [1, 0]),
+    (List(labels=("number",)), []),
+    (List(metadata={"number": "2"}), [2]),
+    (List(metadata={"number": "2", STRANGE: "1"}), [2]),
+    (List(metadata={"number": "2", "all": "x"}), []),
+    (List(labels=(STRANGE,), metadata={"number": "1"}), [1]),
+    (List(model="even"), [4, 2, 0]),
+    (List(model=f"odd {STRANGE}"), [3, 1]),
+    (List(model="even", labels=(STRANGE,)), [0]),
+    (List(dialect="tensorslab", model="even"), [4, 2, 0]),
+    (List(dialect="kie"), []),
+    (List(parent=new_id(NOW, bytes(6))), [4]),
+    (List(ended_since=NOW), []),
+]
+
+
+@pytest.mark.parametrize(("asked", "wanted"), CALLED)
+async def test_a_list_is_filtered_by_what_tasks_are_called(
+    store: Store, asked: List, wanted: list[int]
+) -> None:
+    ids = await add_called(store)
+
+    page = await store.read(scripts.list_tasks("alice", asked, 0))
+
+    assert [one.id for one in page.tasks] == [ids[n] for n in wanted]
+    assert await store.read(scripts.count("alice", asked, 0)) == len(wanted)
+    changed = msgspec.structs.replace(asked, by_change=True)
+    again = await store.read(scripts.list_tasks("alice", changed, 0))
+    order = {0: 1, 3: 2}  # the last that changed; before them none but by their addition
+    assert [one.id for one in again.tasks] == [
+        ids[n] for n in sorted(wanted, key=lambda n: (order.get(n, 0), n), reverse=True)
+    ]
+
+
+async def test_a_list_by_change_is_paged(store: Store) -> None:
+    ids = await add_called(store)
+    asked, found = List(by_change=True, limit=2), []
+
+    while True:
+        page = await store.read(scripts.list_tasks("alice", asked, 0))
+        found += [one.id for one in page.tasks]
+        if page.following is None:
+            break
+        place = {"before": page.following, "before_change": page.following_change}
+        asked = msgspec.structs.replace(asked, **place)
+
+    assert found == [ids[n] for n in (3, 0, 4, 2, 1)]
+
+
+async def test_called_pages_go_on_after_an_id(store: Store) -> None:
+    ids = await add_called(store)
+    for asked in (List(labels=("all",), limit=2), List(model="even", limit=2)):
+        first = await store.read(scripts.list_tasks("alice", asked, 0))
+        following = msgspec.structs.replace(asked, before=first.following, limit=9)
+        rest = await store.read(scripts.list_tasks("alice", following, 0))
+        wanted = ids if asked.labels else ids[::2]
+        assert [one.id for one in (*first.tasks, *rest.tasks)] == wanted[::-1]
+
+
+# ------------------------------------------------------------------------------------- deadlines
+
+
+async def add_timed(store: Store, **seconds: float) -> None:
+    made = task()
+    await add(store, msgspec.structs.replace(
+        made, submit=msgspec.structs.replace(made.submit, **seconds)
+    ))  # fmt: skip
+
+
+async def end_late(store: Store, now: int) -> list[bool]:
+    found = await store.read(scripts.late(now, 10))
+    return [await store.write(scripts.end_late(each, now)) for each in found]
+
+
+async def test_what_is_not_begun_in_time_has_failed(store: Store) -> None:
+    await add_timed(store, start_within=1.5)
+
+    assert await end_late(store, NOW + 1499) == []
+    assert await store.write(scripts.claim(ID, "w", NOW + 1500)) is None  # late: by nobody
+    assert await end_late(store, NOW + 1500) == [True]
+    ended = await get(store)
+    assert (ended.status, ended.finished) == (Status.FAILED, NOW + 1500)
+    assert ended.failure == Failure(
+        code=FailureCode.TIMEOUT, message="The task was not begun within 1.5 seconds"
+    )
+    events = await store.read(scripts.events(ID))
+    assert [(event.what, event.note) for event in events] == [
+        ("queued", ""), ("failed", "timeout")
+    ]  # fmt: skip
+    assert await end_late(store, NOW + 9999) == []
+
+
+async def test_what_was_begun_in_time_is_not_late(store: Store) -> None:
+    await add_timed(store, start_within=1)
+    await store.write(scripts.claim(ID, "w", NOW))
+
+    assert await end_late(store, NOW + 5000) == []
+    assert await store.write(scripts.claim(ID, "other", NOW + 5000)) is not None
+
+
+async def test_what_waits_elsewhere_has_not_begun(store: Store) -> None:
+    await add_timed(store, start_within=1)
+    await store.write(scripts.claim(ID, "w", NOW, waits=True))
+
+    assert await end_late(store, NOW + 1000) == [True]
+    assert not await store.write(scripts.start(ID, 1, NOW + 1000))
+    assert (await get(store)).status is Status.FAILED
+
+
+async def test_what_is_not_at_its_end_in_time_is_canceled(store: Store) -> None:
+    told: list[str] = []
+    store.listen(scripts.ENDED, told.append)
+    await add_timed(store, cancel_after=2)
+    await store.write(scripts.claim(ID, "w", NOW))
+
+    assert await end_late(store, NOW + 1999) == []
+    assert await end_late(store, NOW + 2000) == [True]
+    ended = await get(store)
+    assert ended.status is Status.CANCELED
+    assert ended.failure is not None
+    assert ended.failure.message == "The task was not at its end within 2 seconds"
+    assert not await store.write(scripts.succeed(ID, 1, (), NOW + 2001))
+    await until(lambda: told == [ID])
+
+
+async def test_what_ended_meanwhile_is_not_late(store: Store) -> None:
+    await add_timed(store, start_within=1, cancel_after=1)
+    found = await store.read(scripts.late(NOW + 1000, 10))
+    assert len(found) == 2
+    await store.write(scripts.cancel(ID, "alice", NOW + 1000))
+
+    assert [await store.write(scripts.end_late(each, NOW + 1000)) for each in found] == [
+        False, False
+    ]  # fmt: skip
+
+
 # -------------------------------------------------------------------------- expiry and recovery
 
 

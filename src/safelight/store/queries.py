@@ -8,6 +8,19 @@ from importlib import resources
 TASK = """id, revision, owner, dialect, status, attempt, deaths, progress, seed,
        credits, submit, artifacts, failure, created, started, finished, updated, previews"""
 UNFINISHED = "status in ('queued', 'running', 'uploading')"
+# Which tasks are listed. What they are called is one text a name and its value, of a known length.
+_LISTED = """owner = :owner and kind = coalesce(:kind, kind)
+  and status in (:queued, :running, :uploading, :succeeded, :failed, :canceled)
+  and created >= :since and created <= :until
+  and (finished is null or finished > :oldest)
+  and model = coalesce(:model, model) and dialect = coalesce(:dialect, dialect)
+  and coalesce(parent, '') = coalesce(:parent, parent, '')
+  and coalesce(finished, 0) >= :ended_since
+  and (:names = 0 or :names = (
+      select count(*) from labels
+      where labels.task_id = tasks.id
+        and cast(length(labels.name) as text) || ':' || labels.name || labels.value
+            in (select value from json_each(:named))))"""
 # What of a task is kept with each delivery as it was then.
 _KEPT = frozenset(
     (
@@ -82,4 +95,5 @@ def query_text() -> str:
     told = (f"{'deliveries' if name in _KEPT else 'tasks'}.{name}" for name in names)
     text = text.replace("{told}", ", ".join(told))
     text = text.replace("{endpoint}", ENDPOINT).replace("{delivery}", DELIVERY)
+    text = text.replace("{listed}", _LISTED)
     return text.replace("{task}", TASK).replace("{unfinished}", UNFINISHED)

@@ -90,7 +90,8 @@ returning task_id;
 
 -- name: claim_task(id, worker, again, waits, now)
 -- Take a task for a worker. A task that a worker still held has lost that worker to a death; but
--- not where `again` names it, which claims once more because the answer to its claim was lost.
+-- not where `again` names it, which claims once more because the answer to its claim was lost. What
+-- is late is begun by nobody.
 update tasks
 set status = case when status = 'queued' and :waits = 0 then 'running' else status end,
     attempt = attempt + 1,
@@ -99,6 +100,8 @@ set status = case when status = 'queued' and :waits = 0 then 'running' else stat
     started = case when :waits = 0 then coalesce(started, :now) else started end,
     updated = :now, revision = revision + 1, change = txid_current()
 where id = :id and {unfinished}
+  and (start_by is null or status <> 'queued' or start_by > :now)
+  and (end_by is null or end_by > :now)
 returning {task};
 
 -- name: start_task(id, attempt, now)
@@ -171,24 +174,61 @@ where id = :id and owner = :owner and kind = coalesce(:kind, kind)
   and (:force = 1 or not {unfinished})
 returning id;
 
--- name: list_tasks(owner, kind, queued, running, uploading, succeeded, failed, canceled, before, since, until, oldest, limit, offset)
+-- name: list_tasks(owner, kind, queued, running, uploading, succeeded, failed, canceled, since, until, oldest, model, dialect, parent, ended_since, named, names, before, limit, offset)
 -- The parameters named like statuses are the status itself where it is wanted, else null.
-select {task}
+select {task}, change
 from tasks
-where owner = :owner and kind = coalesce(:kind, kind)
-  and status in (:queued, :running, :uploading, :succeeded, :failed, :canceled)
-  and id < :before and created >= :since and created <= :until
-  and (finished is null or finished > :oldest)
+where {listed} and id < :before
 order by id desc
 limit :limit offset :offset;
 
--- name: count_tasks(owner, kind, queued, running, uploading, succeeded, failed, canceled, since, until, oldest)
+-- name: list_tasks_of_model(owner, kind, queued, running, uploading, succeeded, failed, canceled, since, until, oldest, model, dialect, parent, ended_since, named, names, before, limit, offset)
+select {task}, change
+from tasks
+where model = :model and {listed} and id < :before
+order by id desc
+limit :limit offset :offset;
+
+-- name: list_named_tasks(owner, kind, queued, running, uploading, succeeded, failed, canceled, since, until, oldest, model, dialect, parent, ended_since, named, names, name, value, before, limit, offset)
+-- Those that their caller calls so, by the index of that.
+select {task}, change
+from (select task_id as called from labels
+      where owner = :owner and name = :name and value = :value) as so_called
+join tasks on id = called
+where {listed} and called < :before
+order by called desc
+limit :limit offset :offset;
+
+-- name: list_changed_tasks(owner, kind, queued, running, uploading, succeeded, failed, canceled, since, until, oldest, model, dialect, parent, ended_since, named, names, change, before, limit, offset)
+select {task}, change
+from tasks
+where {listed} and change <= :change and (change < :change or id < :before)
+order by change desc, id desc
+limit :limit offset :offset;
+
+-- name: count_tasks(owner, kind, queued, running, uploading, succeeded, failed, canceled, since, until, oldest, model, dialect, parent, ended_since, named, names)
 select count(*)
 from tasks
-where owner = :owner and kind = coalesce(:kind, kind)
-  and status in (:queued, :running, :uploading, :succeeded, :failed, :canceled)
-  and created >= :since and created <= :until
-  and (finished is null or finished > :oldest);
+where {listed};
+
+-- name: late_tasks(now, limit)
+-- Tasks that are not begun, or not at their end, in the time that they were given for it.
+select id, 1, (start_by - created) / 1000.0 from tasks
+where status = 'queued' and start_by <= :now
+union all
+select id, 0, (end_by - created) / 1000.0 from tasks
+where finished is null and end_by <= :now
+limit :limit;
+
+-- name: end_late_task(id, status, failure, starting, now)
+-- The end of a task that is late: to be begun, or to be at its end.
+update tasks
+set status = :status, failure = :failure, worker = null, finished = :now, updated = :now,
+    revision = revision + 1, change = txid_current()
+where id = :id and {unfinished}
+  and (:starting = 1 and status = 'queued' and start_by <= :now
+       or :starting = 0 and end_by <= :now)
+returning {task};
 
 -- name: unfinished_tasks(after, limit)
 -- What has to be in the queue, in the order of acceptance.

@@ -167,7 +167,7 @@ _text = msgspec.json.Encoder()
 MOST_LISTED = 16 * 2**20  # characters of the rows of a page
 _LISTED_TOGETHER = 50
 
-LABEL = "label"  # the name under which labels stand among what callers call their tasks
+LABEL = ""  # the name under which labels stand among what callers call their tasks: no other's
 
 _STATUSES = {status.value: status for status in Status}
 _FIRST, _LAST = "", "g"  # before and after every id, which are hex digits
@@ -243,7 +243,8 @@ def _add_more(
 def _add_labels(task: Task) -> Script[None]:
     names = [(LABEL, label) for label in task.submit.labels]
     for name, value in [*names, *task.submit.metadata.items()]:
-        row = {"owner": task.owner, "name": name, "value": value, "task_id": task.id}
+        said = {"name": _clean(name), "value": _clean(value)}
+        row = {"owner": task.owner, **said, "task_id": task.id}
         yield Query("add_label", row)
 
 
@@ -257,7 +258,7 @@ def _adding(task: Task, engine: str) -> Change:
         "status": task.status.value,
         "seed": task.seed,
         "submit": _text.encode(drop_data(submit)).decode(),
-        "model": submit.model,
+        "model": _clean(submit.model),
         "engine": engine,
         "parent": submit.parent,
         "priority": submit.priority,
@@ -351,9 +352,9 @@ def _named(owner: str, token: str, digest: str, oldest: int) -> Script[_Named | 
     return _Named(task_id, forgotten)
 
 
-def enqueue(id: str, engine: str) -> Script[None]:
+def enqueue(id: str, engine: str, priority: int = 0) -> Script[None]:
     """Queue a task that is there and is not queued."""
-    yield Enqueue(id, engine)
+    yield Enqueue(id, engine, priority)
 
 
 def get_any(id: str, oldest: int = 0) -> Script[Task | None]:
@@ -369,37 +370,50 @@ def revisions(ids: list[str]) -> Script[dict[str, int]]:
 
 
 def list_tasks(owner: str, asked: List, oldest: int, most_bytes: int = MOST_LISTED) -> Script[Page]:
-    """The tasks of `owner` that `asked` asks for, the newest first.
+    """The tasks of `owner` that `asked` asks for, the newest first, or those that changed last.
 
     Its total is how many there are at least: all of them where the page, counted by an offset, is
     the last one with any in it. `count` says how many there are, and may take long. Raises
     `TooLong` where the rows of the page have more than `most_bytes`.
     """
-    where = _where(owner, asked, oldest)
+    query = _listing(owner, asked, oldest)
     before, offset = asked.before if asked.before is not None else _LAST, asked.offset
+    change = asked.before_change if asked.before_change is not None else _LONG
     rows: list[Row] = []
     size = 0
     while len(rows) <= asked.limit:
         # A few at a time: what they were asked with may be long, and of all of them too much.
         limit = min(_LISTED_TOGETHER, asked.limit + 1 - len(rows))
-        more = yield Query(
-            "list_tasks", {**where, "before": before, "limit": limit, "offset": offset}
-        )
+        place = {"before": before, "change": change, "limit": limit, "offset": offset}
+        more = yield query._replace(parameters={**query.parameters, **place})
         rows += more
         size += sum(_length(row) for row in more)
         if size > most_bytes:
             raise TooLong
         if len(more) < limit:
             break
-        before, offset = more[-1][0], 0
+        before, change, offset = more[-1][0], more[-1][-1], 0
     tasks = tuple(read_task(row) for row in rows[: asked.limit])
+    follows = len(rows) > asked.limit and bool(tasks)
     return Page(
         tasks=tasks,
         total=asked.offset + len(rows) if rows else 0,
-        following=tasks[-1].id if len(rows) > asked.limit and tasks else None,
+        following=tasks[-1].id if follows else None,
+        following_change=rows[asked.limit - 1][-1] if follows and asked.by_change else None,
         limit=asked.limit,
         offset=asked.offset,
     )
+
+
+def _listing(owner: str, asked: List, oldest: int) -> Query:
+    """The query that lists what is asked for by the index that leaves fewest to look at."""
+    where = _where(owner, asked, oldest)
+    if asked.by_change:
+        return Query("list_changed_tasks", where)
+    if names := _names(asked):
+        name, value = names[0]
+        return Query("list_named_tasks", {**where, "name": name, "value": value})
+    return Query("list_tasks" if asked.model is None else "list_tasks_of_model", where)
 
 
 def _length(row: Row) -> int:
@@ -418,6 +432,7 @@ def _where(owner: str, asked: List, oldest: int) -> dict[str, Any]:
         status.value: status.value if not asked.statuses or status in asked.statuses else None
         for status in Status
     }
+    names = [f"{len(name)}:{name}{value}" for name, value in _names(asked)]
     return {
         **wanted,
         "owner": owner,
@@ -425,7 +440,20 @@ def _where(owner: str, asked: List, oldest: int) -> dict[str, Any]:
         "since": asked.since if asked.since is not None else 0,
         "until": asked.until if asked.until is not None else _LONG,
         "oldest": oldest,
+        "model": None if asked.model is None else _clean(asked.model),
+        "dialect": None if asked.dialect is None else _clean(asked.dialect),
+        "parent": asked.parent,
+        "ended_since": asked.ended_since if asked.ended_since is not None else 0,
+        "named": _text.encode(names).decode(),
+        "names": len(names),
     }
+
+
+def _names(asked: List) -> list[tuple[str, str]]:
+    """What the tasks are called that are asked for, each name and its value once."""
+    labels = [(LABEL, label) for label in asked.labels]
+    called = [*labels, *asked.metadata.items()]
+    return list(dict.fromkeys((_clean(name), _clean(value)) for name, value in called))
 
 
 def claim(
@@ -558,6 +586,48 @@ def cancel(id: str, owner: str, now: int, kind: Kind | None = None) -> Script[Ta
         return None
     yield Tell(ENDED, id)
     return read_task(rows[0])
+
+
+class Late(NamedTuple):
+    """A task that is late: to be begun where it is `starting`, else to be at its end.
+
+    `seconds` is the time that it was given for that.
+    """
+
+    id: str
+    starting: bool
+    seconds: float
+
+
+def late(now: int, limit: int) -> Script[tuple[Late, ...]]:
+    """Tasks that are late, up to so many."""
+    rows = yield Query("late_tasks", {"now": now, "limit": limit})
+    return tuple(Late(row[0], bool(row[1]), float(row[2])) for row in rows)
+
+
+def end_late(task: Late, now: int) -> Script[bool]:
+    """End a task that is late: not begun it has failed, and else it is canceled.
+
+    False where it is not late any more. Whoever runs it hears of it as of a cancel.
+    """
+    if task.starting:
+        status, code = Status.FAILED, FailureCode.TIMEOUT
+        sentence = f"The task was not begun within {task.seconds:g} seconds"
+    else:
+        status, code = Status.CANCELED, FailureCode.CANCELED
+        sentence = f"The task was not at its end within {task.seconds:g} seconds"
+    said = {
+        "id": task.id,
+        "status": status.value,
+        "failure": _json(Failure(code=code, message=sentence)),
+        "starting": int(task.starting),
+        "now": now,
+    }
+    note = code.value if task.starting else ""
+    rows = yield Change(Query("end_late_task", said), Event(now, note=note), whole=True)
+    if rows:
+        yield Tell(ENDED, task.id)
+    return bool(rows)
 
 
 def delete(

@@ -21,7 +21,7 @@ create index tasks_waiting on tasks (engine, priority, id) where status = 'queue
 create index tasks_to_start on tasks (start_by) where start_by is not null and status = 'queued';
 create index tasks_to_end on tasks (end_by) where end_by is not null and finished is null;
 
--- What callers call their tasks: labels, under the name `label`, and metadata under their own.
+-- What callers call their tasks: labels, under no name, and metadata under their own.
 create table labels (
     owner text not null,
     name text not null,
