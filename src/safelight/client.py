@@ -59,6 +59,7 @@ from safelight.task import (
     Models,
     Page,
     Reply,
+    Retry,
     Status,
     Submit,
     Task,
@@ -408,7 +409,7 @@ class AsyncClient:
     async def _send(self, command: Command, request: Request, longer: float = 0.0) -> Response:
         url = self._url_for(command)
         request = request.with_headers(("host", urlsplit(url).netloc.rpartition("@")[2]))
-        if isinstance(command, Submit) and command.idempotency_key:
+        if isinstance(command, Submit | Retry) and command.idempotency_key:
             name = self.dialect.idempotency_headers[0]
             request = request.with_headers((name, command.idempotency_key))
         request = self.dialect.write_key(request, self._find_key(), _now())

@@ -102,7 +102,13 @@ class ModelMap:
 
     def catalogue(self, asked: Models) -> Catalogue:
         """The models that answer when they are named, without those only a wildcard covers."""
-        cards = [card for card in self._cards() if asked.kind in (None, card.kind)]
+        cards = [
+            card
+            for card in self._cards()
+            if asked.kind in (None, card.kind) and asked.name in (None, card.name)
+        ]
+        if asked.editing is None:
+            return Catalogue(models=tuple(cards))
         if asked.editing:
             cards = [card for card in cards if card.max_sources]
         else:

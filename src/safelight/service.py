@@ -12,7 +12,7 @@ import random
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 import structlog
@@ -37,23 +37,31 @@ from safelight.task import (
     Callback,
     Cancel,
     Catalogue,
+    Changed,
+    Changes,
     Command,
     Confirm,
     Credits,
     Delete,
     Deleted,
+    Events,
     Fetch,
+    FetchMany,
+    History,
     Kind,
     List,
     Locate,
     Models,
     Page,
     Reply,
+    Retry,
     Role,
+    Several,
     Source,
     Status,
     Submit,
     Task,
+    TaskEvent,
     TemplatePage,
     Templates,
     Upload,
@@ -68,6 +76,8 @@ _log = structlog.get_logger("safelight.service")
 
 _PICTURES = frozenset({Role.IMAGE, Role.FIRST_FRAME, Role.LAST_FRAME, Role.MASK})
 _MOST_SOURCES = 16
+_MOST_IDS = 500  # that are asked for at once
+_RETRYING = 2  # tasks whose sources are copied at a time
 _SETTLING = (0.2, 0.5, 1.0, 2.0, 4.0)  # seconds between two looks for a task
 _MOST_IN_A_LIST = 1000
 _encoder = msgspec.json.Encoder()
@@ -128,6 +138,7 @@ class Service:
         self._definitions = definitions
         self._callbacks = callbacks
         self._clock = clock
+        self._retrying = asyncio.Semaphore(_RETRYING)
 
     @classmethod
     def build(
@@ -166,18 +177,36 @@ class Service:
                 return await self.fetch(who, command)
             case Submit():
                 return await self.submit(who, dialect, command)
+            case Retry():
+                return await self.retry(who, dialect, command)
+            case FetchMany() | Changes() | Events():
+                return await self._look(who, command)
             case Cancel():
                 return await self.cancel(who, command)
             case Delete():
                 return await self.delete(who, command)
             case List():
                 return await self.list(who, command)
+            case Models() | Templates() | Balance():
+                return self._tell(command)
+            case Upload() | Confirm() | Locate():
+                return await self._keep_file(who, command)
+
+    async def _look(self, who: str, command: FetchMany | Changes | Events) -> Reply:
+        match command:
+            case FetchMany():
+                return await self.fetch_many(who, command)
+            case Changes():
+                return await self.changes(who, command)
+            case Events():
+                return await self.events(who, command)
+
+    def _tell(self, command: Models | Templates | Balance) -> Reply:
+        match command:
             case Models():
                 return self.catalogue(command)
             case Templates():
                 return self.templates(command)
-            case Upload() | Confirm() | Locate():
-                return await self._keep_file(who, command)
             case Balance():
                 return Credits()  # nothing is charged here
 
@@ -197,15 +226,86 @@ class Service:
             raise NotFound
         return task
 
+    async def fetch_many(self, who: str, asked: FetchMany) -> Several:
+        """The tasks of these ids, each once for each time that it is asked for."""
+        if len(asked.ids) > _MOST_IDS:
+            raise InvalidValue(f"ids: more than {_MOST_IDS}", parameter="ids")
+        known = {text: id for text in asked.ids if (id := bare_id(text)) is not None}
+        oldest, wanted = self._oldest(), list(dict.fromkeys(known.values()))
+        tasks = await asyncio.gather(*(self._store.get(id, who, oldest) for id in wanted))
+        found = {task.id: task for task in tasks if task is not None}
+        return Several(
+            tasks=tuple(found[known[text]] for text in asked.ids if known.get(text) in found),
+            missing=tuple(text for text in asked.ids if known.get(text) not in found),
+        )
+
+    async def changes(self, who: str, asked: Changes) -> Changed:
+        """The tasks that changed since; without a `since`, where to begin."""
+        if not 1 <= asked.limit <= _MOST_IN_A_LIST:
+            raise InvalidValue(f"limit: must be 1 to {_MOST_IN_A_LIST}", parameter="limit")
+        if asked.since is None:
+            return Changed(tasks=(), after=await self._store.read(scripts.last_change(who)))
+        change, id = asked.since
+        script = scripts.changes(who, change, id, asked.limit + 1, self._oldest())
+        found = await self._store.read_aside(script)
+        told = found[: asked.limit]
+        after = (told[-1].change, told[-1].task.id) if told else asked.since
+        more = len(found) > asked.limit
+        return Changed(tasks=tuple(each.task for each in told), after=after, more=more)
+
+    async def events(self, who: str, asked: Events) -> History:
+        """What happened to a task. Raises `NotFound`."""
+        task = await self.fetch(who, Fetch(id=asked.id))
+        rows = await self._store.read(scripts.events(task.id, asked.after))
+        events = tuple(TaskEvent(**row._asdict()) for row in rows)
+        return History(events=events, last=events[-1].number if events else asked.after)
+
+    async def retry(self, who: str, dialect: str, asked: Retry) -> Task:
+        """A new task, asked for as an earlier one of the same caller. Raises `Fault`."""
+        key = asked.idempotency_key
+        said = _digest_of((dialect, "retry", msgspec.structs.replace(asked, idempotency_key=None)))
+        if (earlier := await self._find_repeat(who, key, said)) is not None:
+            return earlier
+        task = await self.fetch(who, Fetch(id=asked.id))
+        if not task.ended:
+            raise Conflict(f"the task is {task.status.value}: one at its end is retried")
+        seed = {"seed": task.seed} if asked.same_seed else {"seed": None}
+        words = {**seed, **asked.words, "extra": {}, "parent": task.id, "idempotency_key": key}
+        submit = msgspec.structs.replace(task.submit, **words)
+        async with self._retrying:  # the sources are in memory, until they are kept
+            submit = await self._load_sources(submit)
+            return await self._accept(who, dialect, submit, said)
+
+    async def _load_sources(self, submit: Submit) -> Submit:
+        """`submit` with what is kept of its sources, to be kept anew. Raises `InvalidValue`."""
+        sources = []
+        for index, source in enumerate(submit.sources):
+            if source.blob is None:
+                sources.append(source)
+                continue
+            try:
+                data = await self._blobs.get(source.blob)
+            except FileNotFoundError:
+                name = f"sources.{index}"
+                raise InvalidValue(f"{name}: it is not kept any more", parameter=name) from None
+            sources.append(msgspec.structs.replace(source, data=data, blob=None))
+        return msgspec.structs.replace(submit, sources=tuple(sources))
+
     async def submit(self, who: str, dialect: str, submit: Submit) -> Task:
+        """A new task, or the one that the same idempotency key made. Raises `Fault`."""
         self._check_length(submit)
         if len(submit.sources) > _MOST_SOURCES:  # before anybody goes through them
             raise InvalidValue(f"more than {_MOST_SOURCES} sources", parameter="sources")
         said = await _digest(dialect, submit)
         # Before anything is judged: what was accepted once is answered so again, whatever has
         # become of its model and its sources since.
-        if (earlier := await self._find_repeat(who, submit, said)) is not None:
+        if (earlier := await self._find_repeat(who, submit.idempotency_key, said)) is not None:
             return earlier
+        return await self._accept(who, dialect, submit, said)
+
+    async def _accept(self, who: str, dialect: str, submit: Submit, said: str) -> Task:
+        """A new task, of which nobody knows yet. Raises `Fault`."""
+        self._check_length(submit)
         submit, place = self._find_place(submit)
         place.engine.check(submit, place.options)
         _check_demands(submit, place)
@@ -246,14 +346,12 @@ class Service:
                 f"{name}: a task is asked with at most {self._max_text} bytes", parameter=name
             )
 
-    async def _find_repeat(self, who: str, submit: Submit, said: str) -> Task | None:
+    async def _find_repeat(self, who: str, key: str | None, said: str) -> Task | None:
         """The task that the same request made before, by its idempotency key."""
-        if submit.idempotency_key is None:
+        if key is None:
             return None
         try:
-            return await self._store.read(
-                scripts.find_repeat(who, submit.idempotency_key, said, self._oldest())
-            )
+            return await self._store.read(scripts.find_repeat(who, key, said, self._oldest()))
         except DifferentBody:
             raise _different() from None
 
@@ -372,10 +470,13 @@ class Service:
         return msgspec.structs.replace(task, artifacts=tuple(loaded))
 
     async def cancel(self, who: str, asked: Cancel) -> Task:
+        """The task, which is canceled by now. Raises `Conflict` at another end, `NotFound`."""
         id = _id(asked.id)
         task = await self._store.write(scripts.cancel(id, who, self._clock(), asked.kind))
         if task is None:
             ended = await self.fetch(who, Fetch(id=id, kind=asked.kind))
+            if ended.status is Status.CANCELED and asked.again:
+                return ended
             raise Conflict(f"the task is at its end: {ended.status.value}", parameter="TaskId")
         return task
 
@@ -422,7 +523,10 @@ class Service:
             ) from None
 
     def catalogue(self, asked: Models) -> Catalogue:
-        return self._models.catalogue(asked)
+        found = self._models.catalogue(asked)
+        if asked.name is not None and not found.models:
+            raise NotFound(f"there is no model {asked.name[:100]!r}", parameter="name")
+        return found
 
     def templates(self, asked: Templates) -> TemplatePage:
         if self._definitions is None:
@@ -492,5 +596,9 @@ def digest(dialect: str, submit: Submit) -> str:
         for source in submit.sources
     )
     plain = msgspec.structs.replace(submit, sources=sources)
-    said = msgspec.json.encode((dialect, plain), order="deterministic")
-    return hashlib.sha256(said).hexdigest()
+    return _digest_of((dialect, plain))
+
+
+def _digest_of(value: Any) -> str:
+    """Equal for equal values, whatever the order of names in them."""
+    return hashlib.sha256(msgspec.json.encode(value, order="deterministic")).hexdigest()

@@ -168,11 +168,50 @@ class Fetch(Record, frozen=True, kw_only=True):
     detail: bool = True
 
 
+class FetchMany(Record, frozen=True, kw_only=True):
+    """Ask for the states of many tasks at once."""
+
+    ids: tuple[str, ...]
+
+
+class Changes(Record, frozen=True, kw_only=True):
+    """Ask for one's own tasks whose status has changed since, in the order of their changes.
+
+    `since` is `Changed.after` of the answer before; where it is None there is none yet, and only
+    what changes from now on is asked for.
+    """
+
+    since: tuple[int, str] | None = None
+    limit: int = 100
+    cursor: str | None = None  # the same, in the words of a wire
+
+
+class Events(Record, frozen=True, kw_only=True):
+    """Ask what happened to a task, after the event of that number."""
+
+    id: str
+    after: int = 0
+
+
+class Retry(Record, frozen=True, kw_only=True):
+    """Ask for a new task that is asked for as an earlier one was, but for these `words`.
+
+    They are of `Submit`, by their names. A seed is drawn anew unless it is among them, or the
+    `same_seed` is asked for.
+    """
+
+    id: str
+    words: dict[str, Any] = msgspec.field(default_factory=dict)
+    same_seed: bool = False
+    idempotency_key: str | None = None
+
+
 class Cancel(Record, frozen=True, kw_only=True):
-    """Ask that a task end without a result."""
+    """Ask that a task end without a result. Asked `again`, one that was canceled is so still."""
 
     id: str
     kind: Kind | None = None
+    again: bool = False
 
 
 class Delete(Record, frozen=True, kw_only=True):
@@ -184,10 +223,12 @@ class Delete(Record, frozen=True, kw_only=True):
 
 
 class List(Record, frozen=True, kw_only=True):
-    """Ask for one's own tasks, the newest first.
+    """Ask for one's own tasks, the newest first; or with `by_change` those that changed last.
 
-    `before` (a task id) and `offset` both page; `since` and `until` bound the creation time
-    (milliseconds since 1970, both inclusive). No `statuses` means every status.
+    `before` (a task id) and `offset` both page, and by change `before` with `before_change`.
+    `since` and `until` bound the creation time, and `ended_since` the end (milliseconds since 1970,
+    all inclusive). No `statuses` means every status. Tasks have all of the `labels`, and the
+    `metadata`. Where it need not be `counted`, nobody counts how many there are in all.
     """
 
     kind: Kind | None = None
@@ -197,13 +238,28 @@ class List(Record, frozen=True, kw_only=True):
     before: str | None = None
     since: int | None = None
     until: int | None = None
+    model: str | None = None
+    dialect: str | None = None
+    parent: str | None = None
+    labels: tuple[str, ...] = ()
+    metadata: dict[str, str] = msgspec.field(default_factory=dict)
+    ended_since: int | None = None
+    by_change: bool = False
+    before_change: int | None = None
+    counted: bool = True
+    cursor: str | None = None  # `Page.cursor` of the page before, where the wire has such
 
 
 class Models(Record, frozen=True, kw_only=True):
-    """Ask which models there are. `editing` asks for those that take source pictures."""
+    """Ask which models there are, or for the one of that name.
+
+    `editing` asks for those that take source pictures, or where it is False for those that need
+    none.
+    """
 
     kind: Kind | None = None
-    editing: bool = False
+    editing: bool | None = False
+    name: str | None = None
 
 
 class Upload(Record, frozen=True, kw_only=True):
@@ -254,6 +310,10 @@ class Templates(Record, frozen=True, kw_only=True):
 Command = (
     Submit
     | Fetch
+    | FetchMany
+    | Changes
+    | Events
+    | Retry
     | Cancel
     | Delete
     | List
@@ -369,13 +429,55 @@ class Task(Record, frozen=True, kw_only=True):
 
 
 class Page(Record, frozen=True, kw_only=True):
-    """Part of a list. `following` (a task id) is `List.before` of the next page, if any."""
+    """Part of a list. `following` (a task id) is `List.before` of the next page, if any.
+
+    By change, that is asked for with `following_change` as well; and on a wire that has such, with
+    the `cursor`.
+    """
 
     tasks: tuple[Task, ...]
     total: int
     following: str | None = None
+    following_change: int | None = None
+    cursor: str | None = None
     limit: int = 10
     offset: int = 0
+
+
+class Several(Record, frozen=True, kw_only=True):
+    """The tasks that were asked for, in that order, and the ids of which there are none."""
+
+    tasks: tuple[Task, ...]
+    missing: tuple[str, ...] = ()
+
+
+class Changed(Record, frozen=True, kw_only=True):
+    """Tasks as they are, in the order of their last changes. There may be `more` already."""
+
+    tasks: tuple[Task, ...]
+    after: tuple[int, str] = (0, "")
+    more: bool = False
+    cursor: str | None = None  # where to go on, in the words of a wire
+
+
+class TaskEvent(Record, frozen=True, kw_only=True):
+    """Something that happened to a task: `what` is a status, or `log`, whose line is the note.
+
+    `number` is the task's revision by it, and `at` in milliseconds since 1970.
+    """
+
+    number: int
+    at: int
+    what: str
+    attempt: int = 0
+    note: str = ""
+
+
+class History(Record, frozen=True, kw_only=True):
+    """What happened to a task, in order; `last` is the number to ask after the next time."""
+
+    events: tuple[TaskEvent, ...]
+    last: int = 0
 
 
 class Deleted(Record, frozen=True, kw_only=True):
@@ -458,7 +560,19 @@ class TemplatePage(Record, frozen=True, kw_only=True):
     total: int
 
 
-Reply = Task | Page | Deleted | Catalogue | Uploaded | Located | Credits | TemplatePage
+Reply = (
+    Task
+    | Several
+    | Changed
+    | History
+    | Page
+    | Deleted
+    | Catalogue
+    | Uploaded
+    | Located
+    | Credits
+    | TemplatePage
+)
 
 _ID = re.compile(r"(?:[0-9A-Za-z]+[-_])*([0-9a-fA-F]{24})")
 MOST_ID = 128  # characters of an id with its decoration

@@ -38,14 +38,19 @@ from safelight.task import (
     Balance,
     Cancel,
     Catalogue,
+    Changed,
+    Changes,
     Command,
     Confirm,
     Credits,
     Delete,
     Deleted,
+    Events,
     Failure,
     FailureCode,
     Fetch,
+    FetchMany,
+    History,
     Kind,
     List,
     Locate,
@@ -55,11 +60,14 @@ from safelight.task import (
     Operation,
     Page,
     Reply,
+    Retry,
     Role,
+    Several,
     Source,
     Status,
     Submit,
     Task,
+    TaskEvent,
     Template,
     TemplatePage,
     Templates,
@@ -105,6 +113,30 @@ FILES: tuple[Command, ...] = (
 )
 
 
+HEARING: tuple[Command, ...] = (
+    FetchMany(ids=(ID,)),
+    Changes(limit=7),
+    Changes(since=(7, ID)),
+    Events(id=ID, after=3),
+    Retry(id=ID),
+    Retry(id=ID, same_seed=True, words={"prompt": "b", "labels": ("mine",)}),
+    Models(name="sketch", editing=None),
+    List(
+        statuses=frozenset({Status.FAILED, Status.CANCELED}),
+        model="sketch",
+        dialect="kie",
+        parent=ID,
+        labels=("mine", "a=b&c"),
+        metadata={"order": "17"},
+        since=NOW - 1,
+        until=NOW,
+        ended_since=NOW - 1,
+        counted=False,
+    ),
+    List(by_change=True, counted=False),
+)
+
+
 def submits(wire: Dialect) -> list[Submit]:
     """What may be asked for, in one wire or another."""
     models = MODELS.get(wire.name, ANY_MODEL)
@@ -133,6 +165,7 @@ def commands(wire: Dialect) -> list[Command]:
         *(Models(kind=kind) for kind in sorted(wire.kinds)),
         Models(kind=Kind.IMAGE, editing=True),
         Cancel(id=ID),
+        *HEARING,
         List(),
         List(kind=Kind.VIDEO),
         List(kind=Kind.IMAGE, statuses=frozenset({Status.QUEUED})),
@@ -355,6 +388,16 @@ def test_the_other_replies_cross(wire: Dialect) -> None:
         Models: Catalogue(models=(card, film)),
         Templates: TemplatePage(templates=(Template(number=7, name="a"),), total=3),
         Cancel: Task(id=ID, status=Status.CANCELED),
+        Retry: Task(id=ID, status=Status.QUEUED),
+        FetchMany: Several(tasks=(Task(id=ID, status=Status.QUEUED),), missing=("x",)),
+        Changes: Changed(tasks=(Task(id=ID, status=Status.QUEUED),), after=(7, ID), more=True),
+        Events: History(
+            events=(
+                TaskEvent(number=1, at=NOW, what="queued"),
+                TaskEvent(number=2, at=NOW, what="log", attempt=1, note="a line"),
+            ),
+            last=2,
+        ),
         Locate: Located(url=PICTURE),
         Balance: Credits(left=60.5),
     }
@@ -372,13 +415,25 @@ def test_the_other_replies_cross(wire: Dialect) -> None:
         elif type(command) in replies:
             heard = cross(wire, command, replies[type(command)])
             assert type(heard) is type(replies[type(command)])
-            if isinstance(heard, Deleted):
-                assert heard.ids == (ID,)
-            if isinstance(heard, TemplatePage):
-                assert heard == replies[Templates]
+            check_heard(command, heard, replies[type(command)])
             if isinstance(heard, Catalogue):
                 assert isinstance(command, Models)
-                assert [model.kind for model in heard.models] == [command.kind]
+                kinds = [command.kind] if command.kind else [card.kind, film.kind]
+                assert [model.kind for model in heard.models] == kinds
+
+
+def check_heard(command: Command, heard: Reply, told: Reply) -> None:
+    if isinstance(heard, Deleted):
+        assert heard.ids == (ID,)
+    if isinstance(heard, TemplatePage | History):
+        assert heard == told
+    if isinstance(heard, Several | Changed):
+        assert [task.id for task in heard.tasks] == [ID]
+    if isinstance(heard, Several):
+        assert heard.missing == ("x",)
+    if isinstance(heard, Changed):
+        assert heard.more
+        assert heard.cursor
 
 
 def pages(wire: Dialect, asked: List) -> Page:
@@ -709,7 +764,9 @@ def test_what_no_wire_says_is_refused(wire: Dialect) -> None:
 
 
 def commands_of_every_sort() -> list[Command]:
-    return [Delete(ids=(ID,)), Cancel(id=ID), List(), Models(), Templates(), *FILES]
+    hearing = [command for command in HEARING if not isinstance(command, List | Models)]
+    more: list[Command] = [Delete(ids=(ID,)), Cancel(id=ID), List(), Models(), Templates()]
+    return [*more, *hearing, *FILES]
 
 
 @wires
@@ -977,7 +1034,9 @@ def hears(wire: Dialect, command: Command, response: Response) -> Reply | None:
         heard = wire.read_reply(command, response)
     except (Malformed, Fault):
         return None
-    assert type(heard) in (Task, Page, Deleted, Catalogue, TemplatePage)
+    assert type(heard) in (
+        Task, Page, Deleted, Catalogue, TemplatePage, Several, Changed, History
+    )  # fmt: skip
     return heard
 
 

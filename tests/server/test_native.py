@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
+from itertools import chain
 from typing import Any
 
 import httpx
@@ -262,3 +264,398 @@ async def test_what_is_no_operation_is_told_as_a_problem(serving: Serving) -> No
 async def test_an_unknown_task_is_not_found(serving: Serving, id: str) -> None:
     for method, path in (("GET", ""), ("DELETE", ""), ("POST", "/cancel")):
         assert (await ask(serving, method, f"/tasks/{id}{path}")).status_code == 404
+
+
+# ------------------------------------------------------------------------------------------ lists
+
+
+async def pages(serving: Serving, query: str) -> list[list[str]]:
+    """The ids on all pages of a list."""
+    found, cursor = [], ""
+    while True:
+        answer = await ask(serving, "GET", f"/tasks?{query}{cursor}")
+        assert answer.status_code == 200, answer.text
+        found.append([task["id"] for task in answer.json()["tasks"]])
+        following = answer.json().get("next_cursor")
+        assert ('rel="next"' in answer.headers.get("link", "")) is (following is not None)
+        if following is None:
+            return found
+        assert following in answer.headers["link"]
+        cursor = f"&cursor={following}"
+
+
+async def test_a_list_is_paged_by_cursors(serving: Serving) -> None:
+    ids = [(await create(serving))["id"] for _ in range(5)][::-1]
+    for id in ids:
+        await serving.ended(id)
+
+    assert await pages(serving, "limit=2") == [ids[:2], ids[2:4], ids[4:]]
+    assert await pages(serving, "limit=5") == [ids]
+    changed = await pages(serving, "limit=2&order=changed")
+    assert [len(page) for page in changed] == [2, 2, 1]
+    assert sorted(chain.from_iterable(changed)) == sorted(ids)
+    assert await pages(serving, f"before={ids[1]}") == [ids[2:]]
+    counted = await ask(serving, "GET", "/tasks?limit=2&count=true")
+    assert counted.json()["total"] == 5
+    assert "total" not in (await ask(serving, "GET", "/tasks?limit=2")).json()
+
+
+async def test_a_list_is_filtered(serving: Serving) -> None:
+    first = await create(serving, labels=["a", "b"], metadata={"order": "1", "né": "ö&="})
+    second = await create(serving, labels=["a"], model="of-mine", metadata={"a": "b"})
+    third = await create(serving, kind="video")
+    for task in (first, second, third):
+        await serving.ended(task["id"])
+    one, two, three = (task["id"] for task in (first, second, third))
+    own, serving.key = serving.key, await serving.app.keyring.create("another")
+    await create(serving, labels=["a"])  # nobody else's is listed
+    serving.key = own
+
+    for query, wanted in (
+        ("label=a", [two, one]),
+        ("label=a&label=b", [one]),
+        ("label=b&label=a&label=a", [one]),
+        ("label=c", []),
+        ("label=order", []),
+        ("metadata.order=1", [one]),
+        ("metadata.order=1&label=b", [one]),
+        ("metadata.order=1&label=c", []),
+        ("metadata.n%C3%A9=%C3%B6%26%3D", [one]),
+        ("metadata.a=b", [two]),
+        ("model=of-mine", [two]),
+        ("model=of-mine&label=a&kind=image", [two]),
+        ("kind=video", [three]),
+        ("dialect=safelight", [three, two, one]),
+        ("dialect=kie", []),
+        ("status=succeeded", [three, two, one]),
+        ("status=failed,canceled", []),
+        ("status=failed&status=succeeded", [three, two, one]),
+        (f"created_after={second['created_at']}", [three, two]),
+        (f"created_before={second['created_at']}", [two, one]),
+        ("finished_after=2020-01-01T00:00:00Z", [three, two, one]),
+        ("finished_after=2999-01-01", []),
+        (f"parent={one}", []),
+        ("label=%00", []),
+    ):
+        for order in ("", "&order=changed"):
+            found = list(chain(*await pages(serving, f"limit=1&{query}{order}")))
+            assert sorted(found) == sorted(wanted), query
+            if not order:
+                assert found == wanted, query
+
+
+WRONG_QUERIES = [
+    ("colour=red", "colour", "unknown_parameter"),
+    ("limit=0", "limit", "invalid_value"),
+    ("limit=201", "limit", "invalid_value"),
+    ("limit=-1", "limit", "invalid_type"),
+    ("limit=1&limit=2", "limit", "invalid_value"),
+    ("status=done", "status", "invalid_value"),
+    ("kind=", "kind", "invalid_value"),
+    ("created_after=yesterday", "created_after", "invalid_value"),
+    ("order=up", "order", "invalid_value"),
+    ("count=1", "count", "invalid_value"),
+    ("parent=x", "parent", "invalid_value"),
+    ("before=x", "before", "invalid_value"),
+    ("label=", "label", "invalid_value"),
+    ("&".join(f"label=a{n}" for n in range(17)), "label", "invalid_value"),
+    ("metadata.=a", "metadata.", "invalid_value"),
+    ("cursor=", "cursor", "invalid_value"),
+    ("cursor=%C3%A9", "cursor", "invalid_value"),
+    ("cursor=" + "A" * 5000, "cursor", "invalid_value"),
+    ("cursor=WzEsMSwiYSIsImIiXQ", "cursor", "invalid_value"),
+]
+
+
+@pytest.mark.parametrize(("query", "parameter", "code"), WRONG_QUERIES)
+async def test_what_is_wrong_in_a_query_is_told_by_its_name(
+    serving: Serving, query: str, parameter: str, code: str
+) -> None:
+    answer = await ask(serving, "GET", f"/tasks?{query}")
+
+    assert answer.status_code == 400
+    assert (answer.json()["parameter"], answer.json()["code"]) == (parameter, code)
+    assert "errors" not in answer.json()
+
+
+def forged(*said: Any) -> str:
+    """A cursor that nobody gave."""
+    return base64.urlsafe_b64encode(json.dumps(said).encode()).decode().rstrip("=")
+
+
+async def test_a_cursor_is_good_for_its_own_list_alone(serving: Serving) -> None:
+    for _ in range(3):
+        await create(serving, labels=["a"])
+    cursor = (await ask(serving, "GET", "/tasks?limit=1&label=a")).json()["next_cursor"]
+    _, number, id, digest = json.loads(base64.urlsafe_b64decode(cursor + "=="))
+
+    async def told(query: str) -> str:
+        answer = await ask(serving, "GET", f"/tasks?{query}")
+        assert answer.status_code == 400, query
+        assert answer.json()["parameter"] == "cursor"
+        said: str = answer.json()["detail"]
+        return said
+
+    assert "other filters" in await told(f"cursor={cursor}")
+    assert "other filters" in await told(f"label=a&order=changed&cursor={cursor}")
+    assert "another version" in await told(f"label=a&cursor={forged(2, number, id, digest)}")
+    for strange in (
+        (1, -1, id, digest),
+        (1, 2**63, id, digest),
+        (1, number, "'; drop table tasks; --", digest),
+        (1, number, id),
+        ("1", number, id, digest),
+    ):
+        assert "not one that was given here" in await told(f"label=a&cursor={forged(*strange)}")
+    # How many are on a page may change on the way.
+    rest = await ask(serving, "GET", f"/tasks?limit=9&label=a&cursor={cursor}")
+    assert len(rest.json()["tasks"]) == 2
+
+
+async def test_many_tasks_are_asked_for_at_once(serving: Serving) -> None:
+    ids = [(await create(serving))["id"] for _ in range(3)]
+    decorated = f"2600-WorkflowTask-{ids[0]}"
+    asked = [ids[2], "x", ids[0], new_id(1, b"abcdef"), decorated, ids[2]]
+
+    answer = await ask(serving, "POST", "/tasks/query", json={"ids": asked})
+
+    assert [task["id"] for task in answer.json()["tasks"]] == [ids[2], ids[0], ids[0], ids[2]]
+    assert answer.json()["missing"] == [asked[1], asked[3]]
+    for body, status, parameter in (
+        ({"ids": ids * 167}, 400, "ids"),
+        ({"ids": ["a"] * 40_000}, 400, "ids"),
+        ({"ids": ["a" * 129]}, 400, "ids.0"),
+        ({"ids": [1]}, 400, "ids.0"),
+        ({}, 400, "ids"),
+        ({"ids": [], "wait": 3}, 400, "wait"),
+    ):
+        refused = await ask(serving, "POST", "/tasks/query", json=body)
+        assert (refused.status_code, refused.json()["parameter"]) == (status, parameter)
+    million = await ask(serving, "POST", "/tasks/query", json={"ids": ["a"] * 10**6})
+    assert million.status_code == 413
+    assert (await ask(serving, "POST", "/tasks/query", json={"ids": []})).json() == {
+        "tasks": [],
+        "missing": [],
+    }
+
+
+async def test_changes_are_told_from_where_one_was(serving: Serving) -> None:
+    await create(serving)
+    start = (await ask(serving, "GET", "/changes")).json()
+    assert (start["tasks"], start["more"]) == ([], False)
+    ids = [(await create(serving))["id"] for _ in range(3)]
+    for id in ids:
+        await serving.ended(id)
+
+    told: dict[str, str] = {}
+    cursor, more = start["cursor"], True
+    while more:
+        page = (await ask(serving, "GET", f"/changes?limit=1&cursor={cursor}")).json()
+        told |= {task["id"]: task["status"] for task in page["tasks"]}
+        cursor, more = page["cursor"], page["more"]
+
+    assert {id: told[id] for id in ids} == dict.fromkeys(ids, "succeeded")
+    again = (await ask(serving, "GET", f"/changes?cursor={cursor}")).json()
+    assert again == {"tasks": [], "cursor": cursor, "more": False}
+    for wrong in ("x", forged(1, 1, "", "other"), forged(7, 1, "", "")):
+        refused = await ask(serving, "GET", f"/changes?cursor={wrong}")
+        assert (refused.status_code, refused.json()["parameter"]) == (400, "cursor")
+
+
+async def test_what_happened_to_a_task_is_told(serving: Serving) -> None:
+    id = (await create(serving))["id"]
+    await serving.ended(id)
+
+    history = (await ask(serving, "GET", f"/tasks/{id}/events")).json()
+
+    said = [event["status"] for event in history["events"] if event["event"] == "status"]
+    assert (said[0], said[-1]) == ("queued", "succeeded")
+    numbers = [event["revision"] for event in history["events"]]
+    assert numbers == sorted(set(numbers))
+    assert history["last"] == numbers[-1]
+    rest = (await ask(serving, "GET", f"/tasks/{id}/events?after={numbers[0]}")).json()
+    assert rest["events"] == history["events"][1:]
+    assert (await ask(serving, "GET", f"/tasks/{id}/events?after=99")).json() == {
+        "events": [],
+        "last": 99,
+    }
+    assert (await ask(serving, "GET", f"/tasks/{id}/events?after=x")).status_code == 400
+    assert (await ask(serving, "GET", f"/tasks/{new_id(1, b'abcdef')}/events")).status_code == 404
+
+
+# -------------------------------------------------------------------------------------------- retry
+
+
+async def test_a_task_is_retried_with_its_sources(serving: Serving) -> None:
+    task = {
+        "input": {"prompt": "a", "seed": 7, "ratio": "16:9", "sources": [{"part": "one"}]},
+        "labels": ["mine"],
+        "metadata": {"order": "1"},
+    }
+    files = {"task": (None, json.dumps(task)), "one": ("one.png", picture(), "image/png")}
+    old = (await ask(serving, "POST", "/tasks", files=files)).json()
+    await serving.ended(old["id"])
+
+    answer = await ask(serving, "POST", f"/tasks/{old['id']}/retry")
+
+    new = answer.json()
+    assert answer.status_code == 201
+    assert answer.headers["location"] == new["urls"]["self"]
+    assert new["parent"] == old["id"] != new["id"]
+    assert "seed" not in new["input"]
+    assert new["seed"] != 7
+    assert (new["labels"], new["metadata"]) == (old["labels"], old["metadata"])
+    assert (await ask(serving, "DELETE", f"/tasks/{old['id']}")).status_code == 204
+    assert (await ended(serving, new["id"]))["status"] == "succeeded"
+    kept = await serving.http.get(new["input"]["sources"][0]["url"])
+    assert kept.content == picture()
+    assert await pages(serving, f"parent={old['id']}") == [[new["id"]]]
+
+    changes = {
+        "seed": "same",
+        "model": "other",
+        "input": {"prompt": "b", "width": 64, "height": 32},
+    }
+    third = (await ask(serving, "POST", f"/tasks/{new['id']}/retry", json=changes)).json()
+
+    assert third["seed"] == new["seed"]
+    assert (third["model"], third["input"]["prompt"]) == ("other", "b")
+    assert (third["input"]["width"], "ratio" in third["input"]) == (64, False)
+
+
+async def test_the_same_idempotency_key_is_the_same_retry(serving: Serving) -> None:
+    old = await create(serving)
+    await serving.ended(old["id"])
+    path, key = f"/tasks/{old['id']}/retry", {"idempotency-key": "one"}
+
+    first = await ask(serving, "POST", path, json={"seed": 5}, headers=key)
+    await ask(serving, "DELETE", f"/tasks/{old['id']}")
+    again = await ask(serving, "POST", path, json={"seed": 5}, headers=key)
+    other = await ask(serving, "POST", path, json={"seed": 6}, headers=key)
+
+    assert first.json()["id"] == again.json()["id"]
+    assert first.json()["seed"] == 5
+    assert (other.status_code, other.json()["parameter"]) == (422, "Idempotency-Key")
+
+
+async def test_only_what_ended_is_retried(start_app: StartApp) -> None:
+    serving = await start_app(stuck)
+    id = (await create(serving))["id"]
+
+    for path, status, code in (
+        (f"/tasks/{id}/retry", 409, "conflict"),
+        (f"/tasks/{new_id(1, b'abcdef')}/retry", 404, "not_found"),
+    ):
+        answer = await ask(serving, "POST", path, json={})
+        assert (answer.status_code, answer.json()["code"]) == (status, code)
+    for body, parameter in (
+        ({"seed": "old"}, "seed"),
+        ({"input": {"sources": []}}, "input.sources"),
+        ({"prompt": "b"}, "prompt"),
+    ):
+        answer = await ask(serving, "POST", f"/tasks/{id}/retry", json=body)
+        assert (answer.status_code, answer.json()["parameter"]) == (400, parameter)
+
+
+# ---------------------------------------------------------------------------------------- deadlines
+
+
+async def test_to_cancel_is_the_same_again(start_app: StartApp) -> None:
+    serving = await start_app(stuck)
+    id = (await create(serving))["id"]
+
+    for _ in range(2):
+        answer = await ask(serving, "POST", f"/tasks/{id}/cancel")
+        assert (answer.status_code, answer.json()["status"]) == (200, "canceled")
+    done = await start_app()
+    other = await create(done)
+    await done.ended(other["id"])
+    refused = await ask(done, "POST", f"/tasks/{other['id']}/cancel")
+    assert (refused.status_code, refused.json()["code"]) == (409, "conflict")
+
+
+async def test_what_is_not_begun_in_its_time_fails(start_app: StartApp) -> None:
+    serving = await start_app(stuck, concurrency=1)
+    running = (await create(serving))["id"]
+    await until(lambda: serving.engine.jobs)
+    late = (await create(serving, start_within=0.2))["id"]
+    in_time = (await create(serving, start_within=60))["id"]
+
+    task = await ended(serving, late)
+
+    assert task["status"] == "failed"
+    assert task["failure"] == {
+        "code": "timeout",
+        "message": "The task was not begun within 0.2 seconds",
+    }
+    for id, status in ((running, "running"), (in_time, "queued")):
+        assert (await ask(serving, "GET", f"/tasks/{id}")).json()["status"] == status
+
+
+async def test_what_is_not_ended_in_its_time_is_canceled(start_app: StartApp) -> None:
+    serving = await start_app(stuck)
+    id = (await create(serving, cancel_after=0.3))["id"]
+    await until(lambda: serving.engine.jobs)
+
+    task = await ended(serving, id)
+
+    assert task["status"] == "canceled"
+    assert task["failure"]["message"] == "The task was not at its end within 0.3 seconds"
+    await until(lambda: not serving.app.worker.runs(id))
+
+
+async def test_what_is_late_is_begun_by_nobody(start_app: StartApp) -> None:
+    before = await start_app(start=False)
+    id = (await create(before, start_within=0.01))["id"]
+    await asyncio.sleep(0.05)
+
+    await before.app.worker.run(id)
+
+    assert not before.engine.jobs
+    assert (await before.task(id)).status == "queued"
+
+
+async def test_the_higher_priority_is_run_first(start_app: StartApp) -> None:
+    serving = await start_app(start=False, concurrency=1)
+    low, usual, high = [(await create(serving, priority=priority))["id"] for priority in (-3, 0, 5)]
+    await serving.app.start()
+    for id in (low, usual, high):
+        await serving.ended(id)
+
+    assert [job.task.id for job in serving.engine.jobs] == [high, usual, low]
+
+
+# ---------------------------------------------------------------------------- models and the queue
+
+
+async def test_models_say_what_they_take(serving: Serving) -> None:
+    models = (await ask(serving, "GET", "/models")).json()["models"]
+
+    assert models
+    for model in models:
+        schema = model["input_schema"]
+        assert "prompt" in schema["properties"]
+        assert ("fps" in schema["properties"]) is (model["kind"] == "video")
+        assert schema["properties"]["sources"]["maxItems"] == model["max_sources"]
+        named = (await ask(serving, "GET", f"/models/{model['name']}")).json()["models"]
+        assert model in named
+    video = (await ask(serving, "GET", "/models?kind=video")).json()["models"]
+    assert {model["kind"] for model in video} == {"video"}
+    unknown = await ask(serving, "GET", "/models/no-such-model")
+    assert (unknown.status_code, unknown.json()["code"]) == (404, "not_found")
+    assert (await ask(serving, "GET", "/models?kind=sound")).json()["parameter"] == "kind"
+
+
+async def test_the_queue_says_what_waits_and_runs(start_app: StartApp) -> None:
+    serving = await start_app(stuck, concurrency=1)
+    await create(serving)
+    await until(lambda: serving.engine.jobs)
+    waiting = (await create(serving))["id"]
+
+    (load,) = (await ask(serving, "GET", "/queue")).json()["engines"]
+
+    assert (load["engine"], load["waiting"], load["running"]) == ("player", 1, 1)
+    assert load["oldest_wait"] >= 0
+    assert load["places"] == 1
+    told = (await ask(serving, "GET", f"/tasks/{waiting}")).json()
+    assert told["queue"] == {"position": 1, "ahead": 0, "engine": "player"}

@@ -27,12 +27,14 @@ from safelight.server.addresses import local_url
 from safelight.server.bodies import Bodies
 from safelight.server.bridge import Bridge
 from safelight.server.browsers import for_browsers
+from safelight.server.deadlines import Deadlines
 from safelight.server.definitions import Definitions
 from safelight.server.doors import Doors
 from safelight.server.files import Files
 from safelight.server.foresight import Foresight
 from safelight.server.housekeeping import Housekeeping
 from safelight.server.keys import Keyring, NewKey
+from safelight.server.loads import Loads
 from safelight.server.metrics import Metrics
 from safelight.server.native import Native
 from safelight.server.paces import Paces
@@ -177,7 +179,8 @@ class App:
             Receiver(links, uploads, bodies, most=settings.max_source),
         ).asgi()
         webhooks = Webhooks(self.store, self.callbacks, self._vault)
-        native = Native(self.keyring, self.metrics, webhooks.operations())
+        loads = Loads(self.foresight, self._models.engines, self.lanes if settings.workers else ())
+        native = Native(self.keyring, self.metrics, (*loads.operations(), *webhooks.operations()))
         bridge = Bridge(
             self.doors,
             self.service,
@@ -210,6 +213,7 @@ class App:
         await self.housekeeping.recover()
         self._running = [
             asyncio.create_task(self.housekeeping.run()),
+            asyncio.create_task(Deadlines(self.store).run()),
             asyncio.create_task(self.paces.run()),
         ]
         if self.sender is not None:

@@ -40,7 +40,18 @@ from safelight.server.rates import Rates
 from safelight.server.waiting import Waiting
 from safelight.service import Service
 from safelight.store import StoreClosed, StoreUnavailable
-from safelight.task import Command, Fetch, Page, Reply, Submit, Task, Uploaded
+from safelight.task import (
+    Changed,
+    Command,
+    Fetch,
+    Page,
+    Reply,
+    Retry,
+    Several,
+    Submit,
+    Task,
+    Uploaded,
+)
 from safelight.wire import Context, Credential, Dialect, Match, Request, Response
 
 _log = structlog.get_logger("safelight.server")
@@ -59,6 +70,7 @@ _PIECE = 2**18  # bytes of an answer that are sent at once
 _LARGE = 64 * 1024  # bytes that are read apart from the loop, by so many threads
 _READERS = 2
 _T = TypeVar("_T")
+_Adding = TypeVar("_Adding", Submit, Retry)  # what makes a task, of which one is enough
 
 
 class Bridge:
@@ -313,7 +325,7 @@ class Bridge:
                 if reply.artifacts or reply.submit.sources:
                     return self._links.dress(reply, call.context.base)
                 return reply
-            case Page():
+            case Page() | Several() | Changed():
                 base = call.context.base
                 tasks = tuple(self._links.dress(task, base) for task in reply.tasks)
                 return msgspec.structs.replace(reply, tasks=tasks)
@@ -376,8 +388,11 @@ class _Call:
 
 def _read_command(dialect: Dialect, match: Match, context: Context) -> Command:
     command = dialect.read_request(match.op, match.params, context.request)
-    if isinstance(command, Submit):
-        return with_token(dialect, command, context.request)
+    match command:
+        case Submit():
+            return with_token(dialect, command, context.request)
+        case Retry():
+            return with_token(dialect, command, context.request)
     return command
 
 
@@ -431,8 +446,8 @@ def called_url(request: Request, path: str = "") -> str | None:
     return f"http://{host}" if _HOST.fullmatch(host) else None
 
 
-def with_token(dialect: Dialect, submit: Submit, request: Request) -> Submit:
-    """`submit` with the idempotency key that the headers carry. Raises `Malformed`."""
+def with_token(dialect: Dialect, command: _Adding, request: Request) -> _Adding:
+    """`command` with the idempotency key that the headers carry. Raises `Malformed`."""
     for name in dialect.idempotency_headers:
         token = request.header(name)
         if token:
@@ -441,8 +456,8 @@ def with_token(dialect: Dialect, submit: Submit, request: Request) -> Submit:
                 token = token[1:-1]
             if len(token) > _MOST_TOKEN:
                 raise Malformed(name, f"longer than {_MOST_TOKEN} characters", "value")
-            return msgspec.structs.replace(submit, idempotency_key=token)
-    return submit
+            return msgspec.structs.replace(command, idempotency_key=token)
+    return command
 
 
 # ---------------------------------------------------------------------------------------- ASGI

@@ -71,7 +71,7 @@ class MemoryRecovery:
             for id in ids:
                 if self._queue.holds(id) or self._worker.runs(id):
                     continue
-                if await self._queue.put(id, await self._engine_of(id)):
+                if await self._queue.put(id, *await self._engine_of(id)):
                     count += 1
                 else:
                     left_out += 1
@@ -81,12 +81,14 @@ class MemoryRecovery:
             await asyncio.sleep(0)
         return count, True
 
-    async def _engine_of(self, id: str) -> str:
+    async def _engine_of(self, id: str) -> tuple[str, int]:
+        """The engine that runs a task, and its priority there."""
         task = await self._store.read(scripts.get_any(id))
+        submit = task.submit if task else Submit()
         try:
-            return self._models.find(task.submit if task else Submit()).engine.name
+            return self._models.find(submit).engine.name, submit.priority
         except UnknownModel:  # its worker will say so
-            return self._models.engines[0]
+            return self._models.engines[0], submit.priority
 
 
 class PostgresRecovery:
@@ -113,26 +115,26 @@ class PostgresRecovery:
         count, after = 0, ""
         while ids := await unqueued(self._database, after, _BATCH):
             for id in ids:
-                if (engine := await self._engine_of(id)) is not None:
-                    await self._store.write(scripts.enqueue(id, engine))
+                if (place := await self._engine_of(id)) is not None:
+                    await self._store.write(scripts.enqueue(id, *place))
                     count += 1
             after = ids[-1]
         if count:
             _log.warning("queued_again", tasks=count)
         for id in await misplaced(self._database, self._models.engines, self._silence, _BATCH):
             # What has ended, now or before, is dropped by whoever gets it.
-            engine = await self._engine_of(id) or self._models.engines[0]
-            await move(self._database, id, engine)
+            place = await self._engine_of(id)
+            await move(self._database, id, place[0] if place else self._models.engines[0])
         await sweep_log(self._database, _LOG_DAYS)
         return count
 
-    async def _engine_of(self, id: str) -> str | None:
-        """The engine that runs a task; one that none runs any more is ended."""
+    async def _engine_of(self, id: str) -> tuple[str, int] | None:
+        """The engine that runs a task, and its priority; one that none runs any more is ended."""
         task = await self._store.read(scripts.get_any(id))
         if task is None or task.ended:
             return None
         try:
-            return self._models.find(task.submit).engine.name
+            return self._models.find(task.submit).engine.name, task.submit.priority
         except UnknownModel as fault:  # it was known when the task was accepted
             now = await self._store.now() // 1000
             if (task.updated or 0) > now - _GRACE_SECONDS * 1000:

@@ -18,6 +18,7 @@ from safelight.wire.dialect import (
     Router,
     deed,
     refuse_demands,
+    refuse_filters,
 )
 from safelight.wire.fields import Field, Fields, States, build_task
 from safelight.wire.forms import Part, read_form, write_form
@@ -84,6 +85,7 @@ __all__ = [
     "read_retry_after",
     "read_source",
     "refuse_demands",
+    "refuse_filters",
     "require",
     "retry_after_header",
     "write_form",

@@ -7,8 +7,24 @@ from collections.abc import Callable, Collection, Generator, Iterable, Mapping
 from typing import NamedTuple
 from urllib.parse import quote, unquote
 
-from safelight.errors import Fault, Unauthenticated, UnknownOperation, Unsupported
-from safelight.task import HANDLING, Command, Kind, Models, Record, Reply, Submit, Task, Templates
+from safelight.errors import Fault, NotFound, Unauthenticated, UnknownOperation, Unsupported
+from safelight.task import (
+    HANDLING,
+    Changes,
+    Command,
+    Events,
+    Fetch,
+    FetchMany,
+    Kind,
+    List,
+    Models,
+    Record,
+    Reply,
+    Several,
+    Submit,
+    Task,
+    Templates,
+)
 from safelight.wire.fields import States
 from safelight.wire.messages import Request, Response, read_bearer
 
@@ -126,6 +142,7 @@ class Dialect:
     uploads: bool = False  # whether sources may come with the request, and not by address alone
     keeps_files: bool = False  # whether they may be uploaded before it, to be named by their links
     files_url: str = ""  # where that is, for the real service, if it is elsewhere
+    fetches_many: bool = False  # whether many tasks can be asked for at once
     foretells: bool = False  # whether its answers say what is foreseen of a task
     kinds: frozenset[Kind] = frozenset(Kind)
     states: Mapping[str, States] = {}  # its words for our statuses, by what is asked by
@@ -226,6 +243,8 @@ class Dialect:
 
     def call(self, command: Command) -> Exchange:
         """The exchange that carries out `command`: yields requests, is sent responses."""
+        if isinstance(command, FetchMany) and not self.fetches_many:
+            return (yield from call_each(self, command))
         response = yield self.write_request(command)
         return self.read_reply(command, response)
 
@@ -261,7 +280,36 @@ def refuse_demands(submit: Submit, title: str, known: Collection[str] = ()) -> N
             raise Unsupported(f"{title} cannot say {name}", parameter=name)
 
 
+_FILTERS = (
+    *("model", "dialect", "parent", "labels", "metadata", "ended_since", "by_change", "cursor"),
+)
+_ANY = List()
+
+
+def refuse_filters(asked: List, title: str) -> None:
+    """Raise `Unsupported` for what of a list the wire of that title cannot say."""
+    for name in _FILTERS:
+        if getattr(asked, name) != getattr(_ANY, name):
+            raise Unsupported(f"{title} cannot list tasks by {name}", parameter=name)
+
+
+def call_each(dialect: Dialect, command: FetchMany) -> Exchange:
+    """Ask for many tasks one after the other, on a wire that knows one at a time."""
+    found, missing = [], []
+    for id in command.ids:
+        try:
+            reply = yield from dialect.call(Fetch(id=id))
+        except NotFound:
+            missing.append(id)
+        else:
+            assert isinstance(reply, Task)
+            found.append(reply)
+    return Several(tasks=tuple(found), missing=tuple(missing))
+
+
 def deed(command: Command) -> str:
     """What `command` asks for, in the words of a sentence that says that a wire cannot."""
     name = type(command).__name__.lower()
-    return f"list {name}" if isinstance(command, Models | Templates) else f"{name} tasks"
+    if isinstance(command, Models | Templates | Changes | Events):
+        return f"list {name}"
+    return f"{name} tasks"

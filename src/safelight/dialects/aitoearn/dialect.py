@@ -95,6 +95,7 @@ from safelight.wire import (
     json_response,
     query_string,
     read_bearer,
+    refuse_filters,
     retry_after_header,
 )
 
@@ -339,9 +340,10 @@ class AiToEarn(Dialect):
             case Fetch(id=id):
                 return Request(method="GET", path=self.path("image.task", logId=id))
             case List(kind=kind):
+                refuse_filters(command, "AiToEarn")
                 path = self.path("logs" if kind is None else "video.list")
                 return Request(method="GET", path=path, query=_list_query(command))
-            case Models(kind=kind, editing=editing) if kind is not None:
+            case Models(kind=kind, editing=editing, name=None) if kind is not None:
                 use = "edit" if editing and kind is Kind.IMAGE else "generation"
                 return Request(method="GET", path=self.path(f"models.{kind}.{use}"))
             case Models():

@@ -8,6 +8,7 @@ import msgspec
 
 from safelight.dialects.safelight.reading import read_said, read_time
 from safelight.dialects.safelight.records import (
+    EventSaid,
     FailureSaid,
     InputSaid,
     ModelSaid,
@@ -18,12 +19,13 @@ from safelight.dialects.safelight.records import (
     TaskSaid,
     UploadSaid,
 )
-from safelight.dialects.safelight.writing import TIMES, WORDS
+from safelight.dialects.safelight.writing import LOG, TIMES, WORDS
 from safelight.errors import Malformed
 from safelight.task import (
     Artifact,
     Failure,
     FailureCode,
+    History,
     Kind,
     ModelCard,
     Operation,
@@ -32,6 +34,7 @@ from safelight.task import (
     Status,
     Submit,
     Task,
+    TaskEvent,
     Uploaded,
 )
 from safelight.wire import ANYTHING, Reading, States
@@ -120,12 +123,33 @@ def _outlook(said: Reading, values: dict[str, Any]) -> Outlook | None:
     return Outlook(**read) if read else None
 
 
+def read_history(said: Reading) -> History:
+    """What happened to a task. Raises `Malformed`."""
+    last = said.integer("last")
+    events = []
+    for one in said.objects("events"):
+        read = read_said(EventSaid, one.values)
+        what = LOG if read.get("event") == "log" else read.get("status")
+        if what is not None and {"revision", "at"} <= read.keys():
+            events.append(
+                TaskEvent(
+                    number=read["revision"],
+                    at=_read_moment(read["at"]) or 0,
+                    what=what,
+                    attempt=read.get("attempt", 0),
+                    note=read.get("note", ""),
+                )
+            )
+    return History(events=tuple(events), last=last)
+
+
 def read_model(said: Reading) -> ModelCard:
     """A model that an answer tells. Raises `Malformed`."""
     read = read_said(ModelSaid, said.values)
     name = said.text("name")
     if "kind" not in read:
         raise Malformed(said.at("kind"), "neither image nor video")
+    read.pop("input_schema", None)
     return ModelCard(**{**read, "name": name})
 
 

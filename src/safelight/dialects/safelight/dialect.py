@@ -6,55 +6,101 @@ which paths are the dialect's. See docs/api.md.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
 from msgspec import UNSET
 
-from safelight.dialects.safelight.answers import STATES, read_model, read_task, read_upload
-from safelight.dialects.safelight.lists import read_list, write_list
+from safelight.dialects.safelight.answers import (
+    STATES,
+    read_history,
+    read_model,
+    read_task,
+    read_upload,
+)
+from safelight.dialects.safelight.cursors import write_cursor
+from safelight.dialects.safelight.lists import (
+    next_cursor,
+    query_going_on,
+    read_changes,
+    read_list,
+    write_changes,
+    write_list,
+)
 from safelight.dialects.safelight.problems import read_problem, write_problem
-from safelight.dialects.safelight.queries import Query, flag_text
-from safelight.dialects.safelight.records import ModelList, TaskPage
+from safelight.dialects.safelight.queries import Query, flag_text, query_text
+from safelight.dialects.safelight.reading import read_asked
+from safelight.dialects.safelight.records import (
+    ChangeList,
+    EventList,
+    ManyRequest,
+    ModelList,
+    TaskList,
+    TaskPage,
+    TaskSaid,
+)
+from safelight.dialects.safelight.retries import read_retry, write_retry
 from safelight.dialects.safelight.submits import TITLE, parameter_name, read_submit, write_submit
-from safelight.dialects.safelight.writing import PREFIX, model_said, task_said, upload_said
+from safelight.dialects.safelight.uploads import read_upload_request, write_upload
+from safelight.dialects.safelight.writing import (
+    PREFIX,
+    event_said,
+    model_said,
+    task_said,
+    upload_said,
+)
 from safelight.errors import Fault, Malformed, NotFound, Unsupported
 from safelight.task import (
     Cancel,
     Catalogue,
+    Changed,
+    Changes,
     Command,
     Delete,
     Deleted,
+    Events,
     Fetch,
+    FetchMany,
+    History,
     Kind,
     List,
     Models,
     Page,
     Reply,
+    Retry,
+    Several,
     Submit,
     Task,
     Upload,
     Uploaded,
 )
 from safelight.wire import (
+    FLAG,
+    INTEGER,
     TEXT,
+    TEXTS,
     Context,
     Dialect,
     Exchange,
-    Part,
     Reading,
     Request,
     Response,
     Route,
     States,
     deed,
-    query_string,
-    write_form,
+    json_request,
 )
 
 _TASK = f"{PREFIX}/tasks/{{id}}"
-_OWN = frozenset({"tasks", "models", "uploads"})  # the first words of paths behind the prefix
+_OWN = frozenset(
+    {"tasks", "changes", "models", "uploads"}
+)  # the first words of paths behind the prefix
+_CREATING = frozenset({"create", "retry", "upload"})
+_OF_TASKS = frozenset({"create", "get", "cancel", "retry"})
+_FLAGS = {True: "true", False: "false"}
+_MOST_NUMBER = 2**31 - 1
+_STREAM = "text/event-stream"
 _DELETED = "safelight-deleted"  # the header that says which task is gone
 
 
@@ -74,98 +120,77 @@ class Safelight(Dialect):
     repeats_safely = True
     uploads = True
     keeps_files = True
+    fetches_many = True
     foretells = True
     routes = (
         Route("create", "POST", f"{PREFIX}/tasks", files=True),
         Route("list", "GET", f"{PREFIX}/tasks"),
+        Route("query", "POST", f"{PREFIX}/tasks/query"),
         Route("get", "GET", _TASK),
         Route("delete", "DELETE", _TASK),
         Route("cancel", "POST", f"{_TASK}/cancel"),
+        Route("retry", "POST", f"{_TASK}/retry"),
+        Route("events", "GET", f"{_TASK}/events"),
+        Route("changes", "GET", f"{PREFIX}/changes"),
         Route("models", "GET", f"{PREFIX}/models"),
+        Route("model", "GET", f"{PREFIX}/models/{{name}}"),
         Route("upload", "POST", f"{PREFIX}/uploads", files=True),
     )
 
     def claims(self, request: Request) -> bool:
         word, _, rest = request.path.removeprefix(f"{PREFIX}/").partition("/")
-        return word in _OWN and not rest.endswith("/preview")
+        what = rest.partition("/")[2]
+        streamed = what == "events" and _STREAM in (request.header("accept") or "")
+        return word in _OWN and what != "preview" and not streamed
 
     # ---------------------------------------------------------------------------------- request
 
     def read_request(self, op: str, params: Mapping[str, str], request: Request) -> Command:
-        match op:
-            case "create":
-                return read_submit(request)
-            case "list":
-                return read_list(request)
-            case "upload":
-                return _read_upload(request)
-        query = Query.of(request)
-        command: Command
-        match op:
-            case "get":
-                command = Fetch(id=params["id"])
-            case "cancel":
-                command = Cancel(id=params["id"])
-            case "delete":
-                kind, force = query.word("kind", Kind), query.flag("force")
-                command = Delete(ids=(params["id"],), kind=kind, force=force)
-            case _:
-                command = Models(kind=query.word("kind", Kind), editing=query.flag("editing"))
-        query.end()
-        return command
+        return _READERS[op](params, request)
 
     def write_request(self, command: Command) -> Request:
         match command:
             case Submit():
                 return write_submit(command, self.path("create"))
-            case Fetch(id=id):
-                return self._ask("get", id=id)
-            case Cancel(id=id):
-                return self._ask("cancel", id=id)
-            case Delete(ids=ids, kind=kind, force=force):
-                said = {"kind": kind, "force": flag_text(force)}
-                return self._ask("delete", said, id=ids[0] if ids else "")
-            case List():
-                return self._ask("list", write_list(command))
-            case Models(kind=kind, editing=editing):
-                return self._ask("models", {"kind": kind, "editing": flag_text(editing)})
+            case FetchMany(ids=ids):
+                return json_request("POST", self.path("query"), ManyRequest(ids=ids))
+            case Retry(id=id):
+                return write_retry(command, self.path("retry", id=id))
             case Upload(data=bytes()):
-                return _write_upload(command, self.path("upload"))
+                return write_upload(command, self.path("upload"))
+            case Models(name=str(name)):
+                return self._ask("model", name=name)
+            case Delete(ids=ids):
+                return self._ask("delete", _write_query(command), id=ids[0] if ids else "")
+            case Fetch(id=id) | Cancel(id=id) | Events(id=id):
+                return self._ask(_OPS[type(command)], _write_query(command), id=id)
+            case Changes() | List() | Models():
+                return self._ask(_OPS[type(command)], _write_query(command))
             case _:
                 raise Unsupported(f"{TITLE} has no operation to {deed(command)}")
 
     def _ask(self, op: str, query: Mapping[str, Any] | None = None, **params: str) -> Request:
         method = self.route(op).method
-        return Request(method=method, path=self.path(op, **params), query=query_string(query or {}))
+        return Request(method=method, path=self.path(op, **params), query=query_text(query or {}))
 
     # ------------------------------------------------------------------------------------ reply
 
     def write_reply(self, op: str, reply: Reply, context: Context) -> Response:
-        said: Any
-        headers: tuple[tuple[str, str], ...] = ()
-        status = 200
-        match reply:
-            case Task() if op in ("create", "get", "cancel"):
-                said = task_said(reply, context.base, context.retention)
-                if op == "create":
-                    status, headers = 201, (("location", said.urls.self_),)
-            case Page() if op == "list":
-                said = TaskPage(
-                    tasks=tuple(
-                        task_said(task, context.base, context.retention) for task in reply.tasks
-                    ),
-                    next_cursor=reply.following or UNSET,
-                )
-            case Deleted() if op == "delete":
-                return self._write_deleted(op, reply, context)
-            case Catalogue() if op == "models":
-                said = ModelList(models=tuple(map(model_said, reply.models)))
-            case Uploaded() if op == "upload":
-                said, status = upload_said(reply), 201
-            case _:
-                raise TypeError(f"{op} does not answer {type(reply).__name__}")
-        head = (("content-type", "application/json"), ("x-request-id", context.request_id))
-        return Response(status=status, headers=(*head, *headers), body=msgspec.json.encode(said))
+        if isinstance(reply, Deleted) and op == "delete":
+            return self._write_deleted(op, reply, context)
+        said = _write_said(op, reply, context)
+        head = [("content-type", "application/json"), ("x-request-id", context.request_id)]
+        if op in _CREATING and isinstance(said, TaskSaid):
+            head.append(("location", said.urls.self_))
+        if isinstance(said, TaskPage) and said.next_cursor is not UNSET:
+            own = f"{context.base}{self.path(op)}"
+            query = query_going_on(context.request, str(said.next_cursor))
+            head.append(("link", f'<{own}?{query}>; rel="next"'))
+        return Response(
+            status=201 if op in _CREATING else 200,
+            headers=tuple(head),
+            body=msgspec.json.encode(said),
+        )
 
     def _write_deleted(self, op: str, reply: Deleted, context: Context) -> Response:
         if not reply.ids:
@@ -187,10 +212,12 @@ class Safelight(Dialect):
             case Submit():
                 task = read_task(said, command.kind)
                 return msgspec.structs.replace(task, submit=command)
-            case Fetch(kind=kind) | Cancel(kind=kind):
-                return read_task(said, kind)
-            case List():
-                return _read_page(command, said)
+            case Fetch() | Cancel() | Retry():
+                return read_task(said, getattr(command, "kind", None))
+            case FetchMany() | Changes() | List():
+                return _read_tasks(command, said)
+            case Events():
+                return read_history(said)
             case Models(kind=kind):
                 _require(said, "models")
                 found = tuple(map(read_model, said.objects("models")))
@@ -225,7 +252,36 @@ class Safelight(Dialect):
         return parameter_name(name, submit)
 
     def write_fault(self, op: str | None, fault: Fault, context: Context) -> Response:
-        return write_problem(fault, context, of_body=op == "create")
+        return write_problem(fault, context, of_body=op in ("create", "query", "retry"))
+
+
+def _write_said(op: str, reply: Reply, context: Context) -> msgspec.Struct:
+    """What answers operation `op`, as the wire's record."""
+
+    def tasks(told: tuple[Task, ...]) -> tuple[TaskSaid, ...]:
+        return tuple(task_said(task, context.base, context.retention) for task in told)
+
+    match reply:
+        case Task() if op in _OF_TASKS:
+            return task_said(reply, context.base, context.retention)
+        case Page() if op == "list":
+            cursor = next_cursor(reply, context.request)
+            total = reply.total if Query.of(context.request).flag("count") else UNSET
+            return TaskPage(tasks=tasks(reply.tasks), next_cursor=cursor or UNSET, total=total)
+        case Several() if op == "query":
+            return TaskList(tasks=tasks(reply.tasks), missing=reply.missing)
+        case Changed() if op == "changes":
+            return ChangeList(
+                tasks=tasks(reply.tasks), cursor=write_cursor(reply.after), more=reply.more
+            )
+        case History() if op == "events":
+            return EventList(events=tuple(map(event_said, reply.events)), last=reply.last)
+        case Catalogue() if op in ("models", "model"):
+            return ModelList(models=tuple(map(model_said, reply.models)))
+        case Uploaded() if op == "upload":
+            return upload_said(reply)
+        case _:
+            raise TypeError(f"{op} does not answer {type(reply).__name__}")
 
 
 def _require(said: Reading, name: str) -> None:
@@ -233,47 +289,86 @@ def _require(said: Reading, name: str) -> None:
         raise Malformed(said.at(name), "required", "missing")
 
 
-def _read_page(asked: List, said: Reading) -> Page:
+def _read_tasks(asked: FetchMany | Changes | List, said: Reading) -> Several | Changed | Page:
     _require(said, "tasks")
-    tasks = tuple(read_task(one, asked.kind) for one in said.objects("tasks"))
-    following = said.echo("next_cursor", TEXT)
-    return Page(tasks=tasks, total=len(tasks), following=following, limit=asked.limit)
+    kind = asked.kind if isinstance(asked, List) else None
+    tasks = tuple(read_task(one, kind) for one in said.objects("tasks"))
+    match asked:
+        case FetchMany():
+            return Several(tasks=tasks, missing=said.echo("missing", TEXTS, ()))
+        case Changes():
+            cursor, more = said.text("cursor"), said.echo("more", FLAG, False)
+            return Changed(tasks=tasks, cursor=cursor, more=more)
+        case List(limit=limit):
+            total, cursor = said.echo("total", INTEGER, len(tasks)), said.echo("next_cursor", TEXT)
+            return Page(tasks=tasks, total=total, cursor=cursor, limit=limit)
 
 
-def _read_upload(request: Request) -> Upload:
-    """A file that is sent: as the body, or as the part `file` of a form. Raises `Malformed`."""
-    media_type = (request.header("content-type") or "").partition(";")[0].strip().lower()
-    if media_type != "multipart/form-data":
+# ----------------------------------------------------------------------------------- what is asked
+
+
+def _read_delete(params: Mapping[str, str], query: Query) -> Delete:
+    kind, force = query.word("kind", Kind), query.flag("force")
+    return Delete(ids=(params["id"],), kind=kind, force=force)
+
+
+def _read_events(params: Mapping[str, str], query: Query) -> Events:
+    return Events(id=params["id"], after=query.number("after", 0, 0, _MOST_NUMBER))
+
+
+def _read_models(params: Mapping[str, str], query: Query) -> Models:
+    return Models(kind=query.word("kind", Kind), editing=query.choice("editing"))
+
+
+def _of_query(
+    read: Callable[[Mapping[str, str], Query], Command],
+) -> Callable[[Mapping[str, str], Request], Command]:
+    """A reader of all that a query string says, and of nothing that it does not define."""
+
+    def read_all(params: Mapping[str, str], request: Request) -> Command:
         query = Query.of(request)
-        name, folder = query.text("name"), query.text("folder")
+        command = read(params, query)
         query.end()
-        return Upload(name=name, folder=folder, data=_not_empty(request.body, ""))
-    parts = {part.name: part for part in request.form()}
-    file, folder_part = parts.pop("file", None), parts.pop("folder", None)
-    if file is None:
-        raise Malformed("file", "required", "missing")
-    if parts:
-        raise Malformed(next(iter(parts)), "there is no such parameter", "unknown")
-    return Upload(
-        name=file.filename or None,
-        folder=folder_part.text if folder_part is not None else None,
-        data=_not_empty(file.data, "file"),
-    )
+        return command
+
+    return read_all
 
 
-def _not_empty(data: bytes, path: str) -> bytes:
-    if not data:
-        raise Malformed(path, "an empty file", "missing")
-    return data
+_READERS: Mapping[str, Callable[[Mapping[str, str], Request], Command]] = {
+    "create": lambda params, request: read_submit(request),
+    "list": lambda params, request: read_list(request),
+    "query": lambda params, request: FetchMany(ids=read_asked(ManyRequest, request.json()).ids),
+    "get": _of_query(lambda params, query: Fetch(id=params["id"])),
+    "delete": _of_query(_read_delete),
+    "cancel": _of_query(lambda params, query: Cancel(id=params["id"], again=True)),
+    "retry": lambda params, request: read_retry(params["id"], request),
+    "events": _of_query(_read_events),
+    "changes": lambda params, request: read_changes(request),
+    "models": _of_query(_read_models),
+    "model": _of_query(lambda params, query: Models(name=params["name"], editing=None)),
+    "upload": lambda params, request: read_upload_request(request),
+}
+_OPS: Mapping[type, str] = {
+    Fetch: "get", Cancel: "cancel", Events: "events", Changes: "changes", List: "list",
+    Models: "models",
+}  # fmt: skip
 
 
-def _write_upload(upload: Upload, path: str) -> Request:
-    parts = [Part(name="file", data=upload.data or b"", filename=upload.name or "")]
-    if upload.folder is not None:
-        parts.append(Part(name="folder", data=upload.folder.encode()))
-    content_type, body = write_form(parts)
-    headers = (("content-type", content_type),)
-    return Request(method="POST", path=path, headers=headers, body=body)
+def _write_query(command: Command) -> dict[str, Any]:
+    """The query string of a command that is asked by nothing else."""
+    match command:
+        case Delete(kind=kind, force=force):
+            return {"kind": kind, "force": flag_text(force)}
+        case Events(after=after):
+            return {"after": after}
+        case Changes():
+            return write_changes(command)
+        case List():
+            return write_list(command)
+        case Models(kind=kind, editing=editing):
+            return {"kind": kind, "editing": None if editing is None else _FLAGS[editing]}
+        case _:
+            return {}
 
 
 DIALECTS = (Safelight(),)

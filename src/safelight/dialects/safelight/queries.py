@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import TypeVar
-from urllib.parse import parse_qsl
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl, urlencode
 
 from safelight.errors import Malformed, UnknownParameter
 from safelight.wire import Request
@@ -13,6 +14,11 @@ from safelight.wire.forms import MOST_PARTS
 _Word = TypeVar("_Word", bound=StrEnum)
 _MOST_DIGITS = 18
 _FLAGS = {"true": True, "false": False}
+
+
+def query_text(values: Mapping[str, Any]) -> str:
+    """Values as a query string: lists are repeated, and what is None is left out."""
+    return urlencode({k: v for k, v in values.items() if v is not None}, doseq=True)
 
 
 def flag_text(flag: bool) -> str | None:
@@ -63,9 +69,13 @@ class Query:
 
     def flag(self, name: str) -> bool:
         """Whether a flag is set. Raises `Malformed`."""
+        return self.choice(name) or False
+
+    def choice(self, name: str) -> bool | None:
+        """What a flag says, if it is there. Raises `Malformed`."""
         text = self.text(name)
         if text is None:
-            return False
+            return None
         if text not in _FLAGS:
             raise Malformed(name, "neither true nor false")
         return _FLAGS[text]

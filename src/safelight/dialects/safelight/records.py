@@ -7,7 +7,7 @@ for whoever edits it: these are the wire's own, and no record of the inside is e
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -34,6 +34,34 @@ _Name = Annotated[str, Meta(min_length=1, max_length=MOST_NAME)]
 _Value = Annotated[str, Meta(max_length=MOST_VALUE)]
 _Word = Annotated[str, Meta(max_length=64)]
 _Side = Annotated[int, Meta(ge=1, le=65_536, description="In pixels.")]
+_Ratio = Annotated[
+    str,
+    Meta(
+        pattern=r"^(auto|[1-9][0-9]{0,3}:[1-9][0-9]{0,3})$",
+        description="Like 16:9; auto is the ratio of the source.",
+    ),
+]
+_Resolution = Annotated[
+    str,
+    Meta(pattern=r"^([1-9][0-9]?[kK]|[1-9][0-9]{2,3}[pP])$", description="Like 2K or 720p."),
+]
+_Seed = Annotated[
+    int,
+    Meta(ge=-1, le=2**63 - 1, description="The same seed, the same result; -1 is any seed."),
+]
+_Seconds = Annotated[float, Meta(gt=0, le=86_400, description="Seconds of film.")]
+_Model = Annotated[str, Meta(max_length=255)]
+_Labels = Annotated[tuple[_Label, ...], Meta(max_length=MOST_LABELS)]
+_Metadata = Annotated[dict[_Name, _Value], Meta(max_length=MOST_METADATA)]
+_StartWithin = Annotated[
+    float, Meta(gt=0, le=LONGEST, description="Seconds: not begun by then, it fails.")
+]
+_CancelAfter = Annotated[
+    float, Meta(gt=0, le=LONGEST, description="Seconds: not ended by then, it is canceled.")
+]
+_Priority = Annotated[
+    int, Meta(ge=-PRIORITIES, le=PRIORITIES, description="The higher is run first.")
+]
 
 
 class Asked(
@@ -75,39 +103,12 @@ class Input(Asked, frozen=True, kw_only=True):
     count: Annotated[int, Meta(ge=1, le=1000)] = 1
     width: _Side | UnsetType = UNSET
     height: _Side | UnsetType = UNSET
-    ratio: (
-        Annotated[
-            str,
-            Meta(
-                pattern=r"^(auto|[1-9][0-9]{0,3}:[1-9][0-9]{0,3})$",
-                description="Like 16:9; auto is the ratio of the source.",
-            ),
-        ]
-        | UnsetType
-    ) = UNSET
-    resolution: (
-        Annotated[
-            str,
-            Meta(
-                pattern=r"^([1-9][0-9]?[kK]|[1-9][0-9]{2,3}[pP])$", description="Like 2K or 720p."
-            ),
-        ]
-        | UnsetType
-    ) = UNSET
-    seed: (
-        Annotated[
-            int,
-            Meta(
-                ge=-1, le=2**63 - 1, description="The same seed, the same result; -1 is any seed."
-            ),
-        ]
-        | UnsetType
-    ) = UNSET
+    ratio: _Ratio | UnsetType = UNSET
+    resolution: _Resolution | UnsetType = UNSET
+    seed: _Seed | UnsetType = UNSET
     format: Annotated[_Word, Meta(description="png, jpeg, webp or bmp.")] | UnsetType = UNSET
     quality: _Word | UnsetType = UNSET
-    duration: (
-        Annotated[float, Meta(gt=0, le=86_400, description="Seconds of film.")] | UnsetType
-    ) = UNSET
+    duration: _Seconds | UnsetType = UNSET
     fps: Annotated[int, Meta(ge=1, le=1000)] | UnsetType = UNSET
     audio: bool | UnsetType = UNSET
     operations: Annotated[tuple[Step, ...], Meta(max_length=MOST_STEPS)] = ()
@@ -125,27 +126,53 @@ class TaskRequest(Asked, frozen=True, kw_only=True):
     """A task that is asked for."""
 
     kind: Kind = Kind.IMAGE
-    model: Annotated[str, Meta(max_length=255)] = ""
+    model: _Model = ""
     input: Input = Input()
-    labels: Annotated[tuple[_Label, ...], Meta(max_length=MOST_LABELS)] = ()
-    metadata: Annotated[dict[_Name, _Value], Meta(max_length=MOST_METADATA)] = {}
-    start_within: (
-        Annotated[
-            float,
-            Meta(gt=0, le=LONGEST, description="Seconds: not begun by then, it fails."),
-        ]
-        | UnsetType
-    ) = UNSET
-    cancel_after: (
-        Annotated[
-            float, Meta(gt=0, le=LONGEST, description="Seconds: not ended by then, it is canceled.")
-        ]
-        | UnsetType
-    ) = UNSET
-    priority: Annotated[
-        int, Meta(ge=-PRIORITIES, le=PRIORITIES, description="The higher is run first.")
-    ] = 0
+    labels: _Labels = ()
+    metadata: _Metadata = {}
+    start_within: _StartWithin | UnsetType = UNSET
+    cancel_after: _CancelAfter | UnsetType = UNSET
+    priority: _Priority = 0
     callback: CallbackRequest | UnsetType = UNSET
+
+
+class InputChanges(Asked, frozen=True, kw_only=True):
+    """What is to be made otherwise than before."""
+
+    prompt: str | UnsetType = UNSET
+    negative: str | UnsetType = UNSET
+    count: Annotated[int, Meta(ge=1, le=1000)] | UnsetType = UNSET
+    width: _Side | UnsetType = UNSET
+    height: _Side | UnsetType = UNSET
+    ratio: _Ratio | UnsetType = UNSET
+    resolution: _Resolution | UnsetType = UNSET
+    format: _Word | UnsetType = UNSET
+    quality: _Word | UnsetType = UNSET
+    duration: _Seconds | UnsetType = UNSET
+    fps: Annotated[int, Meta(ge=1, le=1000)] | UnsetType = UNSET
+    audio: bool | UnsetType = UNSET
+
+
+class RetryRequest(Asked, frozen=True, kw_only=True):
+    """A task that is asked for again, as a new one: what is absent is as it was.
+
+    The seed is a new one unless it is `same`, or a number.
+    """
+
+    seed: _Seed | Literal["same", "new"] | UnsetType = UNSET
+    model: _Model | UnsetType = UNSET
+    input: InputChanges | UnsetType = UNSET
+    labels: _Labels | UnsetType = UNSET
+    metadata: _Metadata | UnsetType = UNSET
+    start_within: _StartWithin | UnsetType = UNSET
+    cancel_after: _CancelAfter | UnsetType = UNSET
+    priority: _Priority | UnsetType = UNSET
+
+
+class ManyRequest(Asked, frozen=True, kw_only=True):
+    """Tasks that are asked for at once."""
+
+    ids: Annotated[tuple[Annotated[str, Meta(max_length=128)], ...], Meta(max_length=MOST_IDS)]
 
 
 # -------------------------------------------------------------------------------- what is answered
@@ -272,6 +299,42 @@ class TaskPage(Said, frozen=True, kw_only=True):
     )
 
 
+class TaskList(Said, frozen=True, kw_only=True):
+    """The tasks that were asked for, in that order, and the ids of which there are none."""
+
+    tasks: tuple[TaskSaid, ...]
+    missing: tuple[str, ...]
+
+
+class ChangeList(Said, frozen=True, kw_only=True):
+    """Tasks as they are, in the order of their last changes of status.
+
+    `cursor` is where to go on; there is `more` already, or there is not.
+    """
+
+    tasks: tuple[TaskSaid, ...]
+    cursor: str
+    more: bool
+
+
+class EventSaid(Said, frozen=True, kw_only=True):
+    """Something that happened to a task: a `status`, or a line of its `log`."""
+
+    revision: int
+    at: _Time
+    event: Literal["status", "log"]
+    status: str | UnsetType = UNSET
+    attempt: int
+    note: str | UnsetType = UNSET
+
+
+class EventList(Said, frozen=True, kw_only=True):
+    """What happened to a task, in order; `last` is what to ask after the next time."""
+
+    events: tuple[EventSaid, ...]
+    last: int
+
+
 class ModelSaid(Said, frozen=True, kw_only=True):
     """A model: what it makes, and from what."""
 
@@ -289,6 +352,9 @@ class ModelSaid(Said, frozen=True, kw_only=True):
     default_ratio: str | UnsetType = UNSET
     default_resolution: str | UnsetType = UNSET
     default_duration: int | UnsetType = UNSET
+    input_schema: Annotated[
+        dict[str, Any], Meta(description="A JSON Schema of `input` for this model.")
+    ]
 
 
 class ModelList(Said, frozen=True, kw_only=True):
@@ -314,6 +380,24 @@ class KeySaid(Said, frozen=True, kw_only=True):
 
     key_id: str
     name: str
+
+
+class EngineLoad(Said, frozen=True, kw_only=True):
+    """What an engine has to do."""
+
+    engine: str
+    waiting: int
+    running: int
+    oldest_wait: Annotated[float, Meta(description="Seconds.")] | UnsetType = UNSET
+    places: (
+        Annotated[int, Meta(description="How many run at once in this process.")] | UnsetType
+    ) = UNSET
+
+
+class QueueList(Said, frozen=True, kw_only=True):
+    """What waits and runs, by engine, as of a moment ago."""
+
+    engines: tuple[EngineLoad, ...]
 
 
 class WrongValue(Said, frozen=True, kw_only=True):

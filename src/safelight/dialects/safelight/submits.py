@@ -13,6 +13,7 @@ from safelight.dialects.safelight.records import (
     CallbackRequest,
     GivenSource,
     Input,
+    InputChanges,
     Step,
     TaskRequest,
 )
@@ -94,11 +95,11 @@ def _submit(asked: TaskRequest, files: dict[str, Part]) -> Submit:
         cancel_after=asked.cancel_after or None,
         priority=asked.priority,
         callback=_callback(asked.callback) if asked.callback else None,
-        **(words | _frame(said)),
+        **(words | read_frames(said)),
     )
 
 
-def _frame(said: Input) -> dict[str, Any]:
+def read_frames(said: Input | InputChanges) -> dict[str, Any]:
     """The size, each part of it in the one way that it is said inside. Raises `Malformed`."""
     for name, other in (("width", "height"), ("height", "width")):
         if getattr(said, name) is not UNSET and getattr(said, other) is UNSET:

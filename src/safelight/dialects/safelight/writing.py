@@ -10,6 +10,7 @@ from msgspec import UNSET
 
 from safelight.dialects.safelight.reading import write_time
 from safelight.dialects.safelight.records import (
+    EventSaid,
     FailureSaid,
     InputSaid,
     ModelSaid,
@@ -21,8 +22,19 @@ from safelight.dialects.safelight.records import (
     UploadSaid,
     Urls,
 )
-from safelight.task import ModelCard, Operation, Outlook, Source, Submit, Task, Uploaded
+from safelight.dialects.safelight.schemas import input_schema
+from safelight.task import (
+    ModelCard,
+    Operation,
+    Outlook,
+    Source,
+    Submit,
+    Task,
+    TaskEvent,
+    Uploaded,
+)
 
+LOG = "log"  # what an event tells that is a line, and no status
 PREFIX = "/api/safelight/v1"
 # What of `Submit` has the same name on this wire, and there is known or absent.
 WORDS = (
@@ -138,7 +150,21 @@ def model_said(card: ModelCard) -> ModelSaid:
         kind=card.kind,
         max_sources=card.max_sources,
         needs_source=card.needs_source,
+        input_schema=input_schema(card),
         **known(card, _CARD),
+    )
+
+
+def event_said(event: TaskEvent) -> EventSaid:
+    """Something that happened as the wire's record."""
+    line = event.what == LOG
+    return EventSaid(
+        revision=event.number,
+        at=write_time(event.at),
+        event="log" if line else "status",
+        status=UNSET if line else event.what,
+        attempt=event.attempt,
+        note=event.note or UNSET,
     )
 
 

@@ -48,6 +48,7 @@ from safelight.wire import (
     read_frame,
     read_json,
     refuse_demands,
+    refuse_filters,
     require,
 )
 
@@ -389,6 +390,7 @@ def write_command(command: Command) -> tuple[str, dict[str, Any]]:
         case Cancel(id=id):
             return "ManageTask", {"OperationType": "Abort", "TaskId": id}
         case List():
+            refuse_filters(command, "Tencent")
             return "DescribeImageTasks", _write_list(command)
         case Templates():
             return "DescribeProcessImageTemplates", templates.write_asked(command)
