@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from safelight import blob_names
 from safelight.links import Target
 from safelight.store import Store, scripts
-from safelight.task import Artifact, Source
+from safelight.task import Artifact, Source, Task
 
 
 class Linked(NamedTuple):
@@ -30,8 +31,10 @@ async def find_linked(
     if target.what == "u":
         return await _find_upload(store, target.id, oldest_upload)
     task = await store.read(scripts.get_any(target.id, oldest))
-    if task is None or target.what not in ("a", "s"):
+    if task is None or target.what not in ("a", "s", "v"):
         return None
+    if target.what == "v":
+        return find_preview(task)
     files: tuple[Artifact | Source, ...] = (
         task.artifacts if target.what == "a" else task.submit.sources
     )
@@ -40,6 +43,14 @@ async def find_linked(
     file = files[target.number]
     own = file if isinstance(file, Artifact) else Artifact()
     return Linked(str(file.blob), file.media_type, task.owner, own.size, own.etag)
+
+
+def find_preview(task: Task) -> Linked | None:
+    """The last picture of how far a task is; None where it is at its end, or there was none."""
+    if task.ended or not task.previews:
+        return None
+    tag = f"{task.id}-{task.previews}"
+    return Linked(blob_names.preview(task.id), "image/jpeg", task.owner, etag=tag)
 
 
 async def _find_upload(store: Store, id: str, oldest: int) -> Linked | None:

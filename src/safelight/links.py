@@ -20,14 +20,15 @@ from safelight.secrets import Vault
 from safelight.task import Artifact, Source, Task, Uploaded
 
 FILES = "/files/"
-_LINK = re.compile(r"([0-9a-f]{24})-([asup])([0-9]{1,3})-([0-9a-f]{32})(?:\.[a-z0-9]{1,5})?")
+_LINK = re.compile(r"([0-9a-f]{24})-([asupv])([0-9]{1,9})-([0-9a-f]{32})(?:\.[a-z0-9]{1,5})?")
 
 
 class Target(NamedTuple):
     """What a link leads to: a task, and its artifact or its source of that number; or an upload."""
 
     id: str
-    what: str  # "a": an artifact, "s": a source, "u": an upload, "p": where one is to be put
+    # "a": an artifact, "s": a source, "u": an upload, "p": where one is to be put, "v": the preview
+    what: str
     number: int = 0
 
 
@@ -85,6 +86,9 @@ class Links:
 
     def dress(self, task: Task, base: str) -> Task:
         """`task` with links to its files, and to the sources that came with the request."""
+        if task.previews and not task.ended:
+            link = self.write(base, Target(task.id, "v", task.previews), "image/jpeg")
+            task = msgspec.structs.replace(task, preview_url=link)
         if task.artifacts:
             task = msgspec.structs.replace(task, artifacts=self._artifacts(task, base))
         if any(source.url is None for source in task.submit.sources):

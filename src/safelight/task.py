@@ -405,6 +405,7 @@ class Task(Record, frozen=True, kw_only=True):
     deaths: int = 0  # how many workers died while they ran it
     progress: int | None = None  # percent; 100 only at success
     previews: int = 0
+    preview_url: str | None = None
     failure: Failure | None = None
     artifacts: tuple[Artifact, ...] = ()
     credits: float = 0

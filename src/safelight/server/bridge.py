@@ -322,7 +322,7 @@ class Bridge:
     def _dress(self, reply: Reply, call: _Call) -> Reply:
         match reply:
             case Task():
-                if reply.artifacts or reply.submit.sources:
+                if reply.artifacts or reply.submit.sources or reply.previews:
                     return self._links.dress(reply, call.context.base)
                 return reply
             case Page() | Several() | Changed():

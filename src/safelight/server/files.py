@@ -14,6 +14,7 @@ from safelight.blobs import Blobs, Download
 from safelight.linked import find_linked
 from safelight.links import Links
 from safelight.media_types import suffix_of
+from safelight.server.conditions import matches
 from safelight.store import Store
 
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
@@ -27,6 +28,7 @@ class Found(NamedTuple):
     size: int
     etag: str
     name: str
+    cached: str = "private, max-age=3600"
 
 
 class Files:
@@ -62,13 +64,13 @@ class Files:
         headers = {
             "accept-ranges": "bytes",
             "etag": f'"{found.etag}"',
-            "cache-control": "private, max-age=3600",
+            "cache-control": found.cached,
             "content-disposition": f'inline; filename="{found.name}"',
             # What a caller uploaded is shown as what it is, or not at all.
             "x-content-type-options": "nosniff",
             "content-security-policy": "default-src 'none'; sandbox",
         }
-        if _matches(request.headers.get("if-none-match"), found.etag):
+        if matches(request.headers.get("if-none-match"), headers["etag"]):
             return Response(status_code=304, headers=headers)
         part = _read_range(request, found)
         if part is None:
@@ -95,10 +97,11 @@ class Files:
             return None
         media_type = linked.media_type or "application/octet-stream"
         size = linked.size if linked.size is not None else await self._blobs.size(linked.blob)
-        # Neither sources nor uploads ever change.
+        # Neither sources nor uploads ever change, but previews do.
         etag = linked.etag or f"{target.id}-{target.what}{target.number}"
         name = f"{target.id}-{target.number}{suffix_of(media_type)}"
-        return Found(linked.blob, media_type, size, etag, name)
+        found = Found(linked.blob, media_type, size, etag, name)
+        return found._replace(cached="private, no-cache") if target.what == "v" else found
 
 
 class _Sent(StreamingResponse):
@@ -115,13 +118,6 @@ class _Sent(StreamingResponse):
             await super().__call__(scope, receive, send)
         finally:
             self._body.close()
-
-
-def _matches(header: str | None, etag: str) -> bool:
-    if header is None:
-        return False
-    offered = {tag.strip().removeprefix("W/").strip('"') for tag in header.split(",")}
-    return bool(offered & {etag, "*"})
 
 
 def _read_range(request: Request, found: Found) -> range | None:

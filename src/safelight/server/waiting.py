@@ -156,7 +156,7 @@ class Waiting:
         """The task once it is `done`, or as it is when its time is up or nobody waits any more."""
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
-        gone = asyncio.ensure_future(_gone(receive))
+        away = asyncio.ensure_future(gone(receive))
         try:
             with self._watch.task(task.id, task.revision, progress) as ticket:
                 # It may have changed before anybody would have told.
@@ -164,14 +164,14 @@ class Waiting:
                 while not done(task):
                     ticket.revision = task.revision
                     left = until - loop.time()
-                    if left <= 0 or gone.done() or stopped():
+                    if left <= 0 or away.done() or stopped():
                         break
-                    await ticket.changed(left, gone)
+                    await ticket.changed(left, away)
                     task = await self._fetch(who, task)
             return task
         finally:
-            gone.cancel()
-            await asyncio.gather(gone, return_exceptions=True)
+            away.cancel()
+            await asyncio.gather(away, return_exceptions=True)
 
     async def _fetch(self, who: str, task: Task) -> Task:
         with suppress(StoreUnavailable):  # it passes, or the time to wait does
@@ -193,7 +193,7 @@ def _at_end(task: Task) -> bool:
     return task.ended
 
 
-async def _gone(receive: Receive) -> None:
+async def gone(receive: Receive) -> None:
     """Return when whoever asked is not there any more."""
     for _ in range(_MOST_MESSAGES):
         message = await receive()

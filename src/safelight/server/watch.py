@@ -25,11 +25,12 @@ _MOST_IN_A_LOOK = 1000  # tasks of a query
 class Ticket:
     """One who waits: woken by changes since `revision`, the last one that he has seen."""
 
-    __slots__ = ("_woken", "progress", "revision")
+    __slots__ = ("_woken", "progress", "revision", "told")
 
     def __init__(self, revision: int, progress: bool) -> None:
         self.revision = revision
         self.progress = progress
+        self.told = False  # whether a notice said so, since this was last set back
         self._woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def wake(self) -> None:
@@ -53,6 +54,7 @@ class Watch:
         self._store = store
         self._tasks: defaultdict[str, set[Ticket]] = defaultdict(set)
         self._owners: defaultdict[str, set[Ticket]] = defaultdict(set)
+        self._last: dict[str, int] = {}  # the last change of each caller that was looked for
         self._looking: asyncio.Task[None] | None = None
         self.closed = False  # whether nobody is to wait any more who need not
         store.listen(scripts.CHANGED, self._hear)
@@ -99,6 +101,7 @@ class Watch:
     def _hear(self, what: str) -> None:
         id, _, owner = what.partition(" ")
         for ticket in (*self._tasks.get(id, ()), *self._owners.get(owner, ())):
+            ticket.told = True
             ticket.wake()
 
     async def _look_on(self) -> None:
@@ -110,13 +113,20 @@ class Watch:
             everything = loop.time() - looked >= _LOOK_SECONDS
             if everything:
                 looked = loop.time()
-                for tickets in self._owners.values():
-                    for ticket in tickets:
-                        ticket.wake()
             with suppress(StoreUnavailable, StoreClosed):  # it passes, and is looked for again
                 await self._look(everything)
 
     async def _look(self, everything: bool) -> None:
+        await self._look_at_tasks(everything)
+        for owner in tuple(self._owners) if everything else ():
+            last = (await self._store.read(scripts.last_change(owner)))[0]
+            if self._last.get(owner, last) != last:
+                for ticket in self._owners.get(owner, ()):
+                    ticket.wake()
+            self._last[owner] = last
+        self._last = {owner: last for owner, last in self._last.items() if owner in self._owners}
+
+    async def _look_at_tasks(self, everything: bool) -> None:
         ids = [id for id, tickets in self._tasks.items() if everything or _any_progress(tickets)]
         for first in range(0, len(ids), _MOST_IN_A_LOOK):
             part = ids[first : first + _MOST_IN_A_LOOK]
