@@ -21,6 +21,10 @@ from safelight.task import Artifact, Source, Task, Uploaded
 
 FILES = "/files/"
 _LINK = re.compile(r"([0-9a-f]{24})-([asupv])([0-9]{1,9})-([0-9a-f]{32})(?:\.[a-z0-9]{1,5})?")
+# A signature of a stream: until when it is good, in ms. It is the same for half an hour, so that
+# what a task tells does not differ each time.
+_STREAM = re.compile(r"([0-9]{1,15})-([0-9a-f]{32})")
+_STREAM_MILLIS = 1_800_000
 
 
 class Target(NamedTuple):
@@ -76,6 +80,22 @@ class Links:
             return None
         return Target(id, what, int(index))
 
+    def with_stream(self, task: Task, now: int) -> Task:
+        """`task` with what opens its stream without a key, for an hour at most; `now` in ms."""
+        return msgspec.structs.replace(task, signature=self.open_stream(task.id, now))
+
+    def open_stream(self, id: str, now: int) -> str:
+        """A signature that opens the stream of that task; `now` in ms."""
+        until = (now // _STREAM_MILLIS + 2) * _STREAM_MILLIS
+        return f"{until}-{self._vault.sign_link(f'{id}-stream-{until}')}"
+
+    def opens(self, id: str, signature: str | None, now: int) -> bool:
+        """Whether a signature opens the stream of that task, still."""
+        found = _STREAM.fullmatch(signature or "")
+        if found is None or int(found[1]) < now:
+            return False
+        return hmac.compare_digest(found[2], self._vault.sign_link(f"{id}-stream-{found[1]}"))
+
     def read_url(self, url: str) -> Target | None:
         """What a link of ours leads to; None where the address is not one.
 
@@ -85,7 +105,7 @@ class Links:
         return self.read(name) if found else None
 
     def dress(self, task: Task, base: str) -> Task:
-        """`task` with links to its files, and to the sources that came with the request."""
+        """`task` with links to its files, its preview, and the sources that came with it."""
         if task.previews and not task.ended:
             link = self.write(base, Target(task.id, "v", task.previews), "image/jpeg")
             task = msgspec.structs.replace(task, preview_url=link)

@@ -406,6 +406,7 @@ class Task(Record, frozen=True, kw_only=True):
     progress: int | None = None  # percent; 100 only at success
     previews: int = 0
     preview_url: str | None = None
+    signature: str | None = None  # opens its stream of events without a key, for a while
     failure: Failure | None = None
     artifacts: tuple[Artifact, ...] = ()
     credits: float = 0

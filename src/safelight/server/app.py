@@ -30,6 +30,7 @@ from safelight.server.browsers import for_browsers
 from safelight.server.deadlines import Deadlines
 from safelight.server.definitions import Definitions
 from safelight.server.doors import Doors
+from safelight.server.events import Events
 from safelight.server.files import Files
 from safelight.server.foresight import Foresight
 from safelight.server.housekeeping import Housekeeping
@@ -48,6 +49,7 @@ from safelight.server.routes import Routes
 from safelight.server.scratch import Scratch
 from safelight.server.sender import Sender
 from safelight.server.telling import Telling
+from safelight.server.streams import Streams
 from safelight.server.waiting import Waiting
 from safelight.server.watch import Watch
 from safelight.server.webhooks import Webhooks
@@ -170,12 +172,13 @@ class App:
         """All that is answered over HTTP, and that of it which is no dialect's."""
         settings = self.settings
         bodies = Bodies(settings.room_for_bodies, settings.body_timeout)
+        files = Files(self.store, self.blobs, links, self.oldest, uploads.oldest)
         routes = Routes(
             self.doors,
             self.store,
             self.readiness,
             self.metrics,
-            Files(self.store, self.blobs, links, self.oldest, uploads.oldest),
+            files,
             Receiver(links, uploads, bodies, most=settings.max_source),
         ).asgi()
         webhooks = Webhooks(self.store, self.callbacks, self._vault)
@@ -197,7 +200,20 @@ class App:
             default_url=local_url(settings),
             retention=settings.retention,
         )
-        return for_browsers(bridge, settings.cors_origins), routes
+        events = Events(
+            bridge,
+            Streams(self.store, self.watch, self.waiting.polls, self.oldest),
+            self.keyring,
+            self.store,
+            links,
+            files,
+            self.metrics,
+            oldest=self.oldest,
+            retention=settings.retention,
+            public_url=settings.public_url,
+            default_url=local_url(settings),
+        )
+        return for_browsers(events, settings.cors_origins), routes
 
     def oldest(self) -> int:
         """Tasks that ended at this time, or before, count as gone."""

@@ -322,6 +322,8 @@ class Bridge:
     def _dress(self, reply: Reply, call: _Call) -> Reply:
         match reply:
             case Task():
+                if call.dialect.foretells:
+                    reply = self._links.with_stream(reply, call.context.now)
                 if reply.artifacts or reply.submit.sources or reply.previews:
                     return self._links.dress(reply, call.context.base)
                 return reply

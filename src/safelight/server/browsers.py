@@ -6,7 +6,10 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 # What pages may read of an answer beside its body; and how long a browser need not ask again.
-_SHOWN_HEADERS = ("Retry-After", "ETag", "Content-Range", "Accept-Ranges", "X-Request-Id")
+_SHOWN_HEADERS = (
+    *("Retry-After", "ETag", "Content-Range", "Accept-Ranges", "X-Request-Id"),
+    *("Preference-Applied", "Link", "Location"),
+)
 _PREFLIGHT_SECONDS = 86_400
 
 
@@ -21,7 +24,7 @@ def for_browsers(asgi: ASGIApp, origins: tuple[str, ...]) -> ASGIApp:
     shown = CORSMiddleware(
         asgi,
         allow_origins=origins,
-        allow_methods=("GET", "HEAD", "POST", "PUT", "DELETE"),
+        allow_methods=("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"),
         allow_headers=("*",),
         expose_headers=_SHOWN_HEADERS,
         max_age=_PREFLIGHT_SECONDS,

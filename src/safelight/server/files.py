@@ -11,11 +11,12 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from safelight.blobs import Blobs, Download
-from safelight.linked import find_linked
-from safelight.links import Links
+from safelight.linked import Linked, find_linked, find_preview
+from safelight.links import Links, Target
 from safelight.media_types import suffix_of
 from safelight.server.conditions import matches
 from safelight.store import Store
+from safelight.task import Task
 
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 
@@ -60,6 +61,17 @@ class Files:
             pass
         return PlainTextResponse("There is no such file, or not any more.\n", 404)
 
+    async def preview(self, request: Request, task: Task) -> Response | None:
+        """The picture of how far a task is; None where there is none, or not any more."""
+        linked = find_preview(task)
+        if linked is None:
+            return None
+        try:
+            found = await self._found(Target(task.id, "v", task.previews), linked)
+            return await self._answer(request, found)
+        except FileNotFoundError:
+            return None
+
     async def _answer(self, request: Request, found: Found) -> Response:
         headers = {
             "accept-ranges": "bytes",
@@ -93,8 +105,9 @@ class Files:
         if target is None:
             return None
         linked = await find_linked(self._store, target, self._oldest(), self._oldest_upload())
-        if linked is None:
-            return None
+        return None if linked is None else await self._found(target, linked)
+
+    async def _found(self, target: Target, linked: Linked) -> Found:
         media_type = linked.media_type or "application/octet-stream"
         size = linked.size if linked.size is not None else await self._blobs.size(linked.blob)
         # Neither sources nor uploads ever change, but previews do.

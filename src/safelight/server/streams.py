@@ -64,6 +64,11 @@ class Streams:
         self.places = places
         self._oldest = oldest
 
+    @property
+    def stopping(self) -> bool:
+        """Whether no more are to be begun."""
+        return self._watch.closed
+
     async def send(
         self,
         who: str,

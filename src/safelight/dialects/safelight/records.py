@@ -247,6 +247,15 @@ class Urls(Said, frozen=True, kw_only=True):
     cancel: str
     retry: str
     events: str
+    stream: (
+        Annotated[
+            str,
+            Meta(
+                description="Events as they happen; opens without a key, for half an hour at least."
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
 
 
 class TaskSaid(Said, frozen=True, kw_only=True):
@@ -285,6 +294,9 @@ class TaskSaid(Said, frozen=True, kw_only=True):
     expires_at: _Time | UnsetType = UNSET
     failure: FailureSaid | UnsetType = UNSET
     outputs: tuple[Output, ...]
+    preview_url: Annotated[str, Meta(description="How far it is, as a picture.")] | UnsetType = (
+        UNSET
+    )
     poll_after_ms: int | UnsetType = UNSET
     urls: Urls
 

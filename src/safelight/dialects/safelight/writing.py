@@ -71,7 +71,7 @@ def task_object(task: Task, base: str = "", retention: int = 0) -> Any:
 
 def task_said(task: Task, base: str = "", retention: int = 0) -> TaskSaid:
     """A task as the wire's record; as `task_object`."""
-    said: dict[str, Any] = known(task, ("progress", "seed"))
+    said: dict[str, Any] = known(task, ("progress", "seed", "preview_url"))
     for theirs, ours in TIMES.items():
         said |= _time(theirs, getattr(task, ours))
     if task.finished is not None and retention:
@@ -99,7 +99,7 @@ def task_said(task: Task, base: str = "", retention: int = 0) -> TaskSaid:
         outputs=tuple(
             Output(url=artifact.url or "", **known(artifact, _FILE)) for artifact in task.artifacts
         ),
-        urls=_urls(f"{base}{PREFIX}/tasks/{quote(task.id, safe='')}"),
+        urls=_urls(f"{base}{PREFIX}/tasks/{quote(task.id, safe='')}", task.signature),
         **said,
     )
 
@@ -139,8 +139,14 @@ def _outlook(outlook: Outlook) -> dict[str, Any]:
     return said
 
 
-def _urls(own: str) -> Urls:
-    return Urls(self_=own, cancel=f"{own}/cancel", retry=f"{own}/retry", events=f"{own}/events")
+def _urls(own: str, signature: str | None) -> Urls:
+    return Urls(
+        self_=own,
+        cancel=f"{own}/cancel",
+        retry=f"{own}/retry",
+        events=f"{own}/events",
+        stream=f"{own}/events?signature={signature}" if signature else UNSET,
+    )
 
 
 def model_said(card: ModelCard) -> ModelSaid:
