@@ -48,8 +48,8 @@ from safelight.server.recovery import Recovery
 from safelight.server.routes import Routes
 from safelight.server.scratch import Scratch
 from safelight.server.sender import Sender
-from safelight.server.telling import Telling
 from safelight.server.streams import Streams
+from safelight.server.telling import Telling
 from safelight.server.waiting import Waiting
 from safelight.server.watch import Watch
 from safelight.server.webhooks import Webhooks
