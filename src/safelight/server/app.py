@@ -103,7 +103,7 @@ class App:
         self.metrics = Metrics()
         self.readiness = Readiness(store, blobs)
         self.scratch = Scratch.build(settings)
-        links = Links.build(vault, blobs)
+        self.links = links = Links.build(vault, blobs)
         fetcher = Fetcher.of_sources(settings, blobs.origins)
         self.paces = Paces(store, self._models)
         self.foresight = Foresight(store, self._models, self.paces)
