@@ -141,7 +141,7 @@ async def test_a_stream_tells_the_task_then_each_change_and_then_its_end(
         "done",
     ]
     told = {event.name: event.data for event in events}
-    assert told["log"]["line"] == "it begins\nto be\n\nseen"
+    assert told["log"]["note"] == "it begins\nto be\n\nseen"
     assert told["progress"] == {"progress": 40}
     assert (told["done"]["status"], len(told["done"]["outputs"])) == ("succeeded", 1)
     ids = [int(event.id) for event in events]
@@ -228,6 +228,9 @@ async def test_only_its_caller_sees_a_task(start_app: StartApp, steps: Steps) ->
         404: Stream(serving, of_task(id), other),
         400: Stream(serving, of_task(id), last_event_id="no number"),
     }
+    wrong = Stream(serving, f"{PREFIX}/events", last_event_id="1-abc")
+    await wrong.end()
+    assert wrong.status == 400
 
     for status, stream in streams.items():
         await stream.end()
@@ -281,6 +284,10 @@ async def test_all_of_a_callers_tasks_are_told_and_nobody_elses(
     )
     assert [event.data["status"] for event in again.events] == ["succeeded"]
     assert theirs.events == []
+    since = await serving.http.get(
+        f"{PREFIX}/changes?cursor={seen}", headers={"authorization": f"Bearer {serving.key.secret}"}
+    )
+    assert [task["status"] for task in since.json()["tasks"]] == ["succeeded"]
     for one in (again, theirs):
         one.gone.set()
         await one.end()
@@ -328,3 +335,21 @@ async def test_a_reader_who_takes_nothing_is_given_up(
     await asyncio.wait_for(stream.ended, 10)
 
     assert serving.app.waiting.polls.free(serving.key.id)
+
+
+async def test_changes_are_held_until_there_is_one(start_app: StartApp, steps: Steps) -> None:
+    serving = await start_app(steps)
+    headers = {"authorization": f"Bearer {serving.key.secret}"}
+    begin = (await serving.http.get(f"{PREFIX}/changes", headers=headers)).json()
+    path = f"{PREFIX}/changes?cursor={begin['cursor']}"
+    held = asyncio.create_task(serving.http.get(path, headers={**headers, "prefer": "wait=20"}))
+    await until(lambda: serving.app.watch.waits)
+
+    id = await submitted(serving)
+    answer = await held
+    nothing = await serving.http.get(f"{PREFIX}/changes", headers={**headers, "prefer": "wait=1"})
+
+    assert answer.headers["preference-applied"] == "wait=20"
+    assert [task["id"] for task in answer.json()["tasks"]] == [id]
+    assert nothing.json()["tasks"] == []
+    assert nothing.headers["preference-applied"] == "wait=1"

@@ -42,6 +42,7 @@ from safelight.service import Service
 from safelight.store import StoreClosed, StoreUnavailable
 from safelight.task import (
     Changed,
+    Changes,
     Command,
     Fetch,
     Page,
@@ -194,6 +195,8 @@ class Bridge:
             reply = await self._service.carry_out(caller.id, call.dialect.name, call.command)
             if isinstance(reply, Task) and isinstance(call.command, Fetch | Submit):
                 return await self._answer_with_task(call, caller.id, reply, receive)
+            if isinstance(reply, Changed) and not reply.tasks:
+                return await self._answer_with_changes(call, caller.id, reply, receive)
             return self._write(call, reply)
         finally:
             if not call.carries:
@@ -243,6 +246,20 @@ class Bridge:
         if not task.ended and (again := self._foresight.again(task)) is not None:
             applied += (("retry-after", str(again)),)
         return response.with_headers(*applied) if applied else response
+
+    async def _answer_with_changes(
+        self, call: _Call, who: str, found: Changed, receive: Receive
+    ) -> Response:
+        """Tell what has changed: later, where nothing has yet and the caller prefers that."""
+        wait, _ = read_conditions(call.context.request)
+        if not wait or not self._waiting.may_wait(who):
+            return self._write(call, found)
+        wait = min(wait, int(self._waiting.longest))
+        asked, began = call.command, time.perf_counter()
+        assert isinstance(asked, Changes)
+        found = await self._waiting.changes(who, asked, found, wait, receive)
+        call.waited = time.perf_counter() - began
+        return self._write(call, found).with_headers(("preference-applied", f"wait={wait}"))
 
     def _tag(self, task: Task) -> str:
         """What tells one state of a task from another; weak, for ids of requests differ."""

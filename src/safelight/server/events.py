@@ -18,9 +18,17 @@ from starlette.requests import Request as Asked
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from safelight.clock import now_millis
+from safelight.dialects.safelight.cursors import read_cursor, write_cursor
 from safelight.dialects.safelight.problems import write_problem
 from safelight.dialects.safelight.writing import PREFIX, task_object
-from safelight.errors import InvalidValue, NotFound, RateLimited, Unauthenticated, Unavailable
+from safelight.errors import (
+    InvalidValue,
+    Malformed,
+    NotFound,
+    RateLimited,
+    Unauthenticated,
+    Unavailable,
+)
 from safelight.links import Links
 from safelight.server.bridge import called_url, fault_of, new_request_id
 from safelight.server.files import Files
@@ -33,7 +41,6 @@ from safelight.task import Task, bare_id
 from safelight.wire import Context, Credential, Request, Response, read_bearer
 
 _PATH = re.compile(rf"(/safelight)?{PREFIX}/(?:tasks/([^/]+)/)?(events|preview)")
-_CURSOR = re.compile(r"([0-9]{1,19})-([0-9a-z]{0,24})")
 _AGAIN_SECONDS = 5.0
 
 
@@ -244,13 +251,12 @@ def _number(text: str | None) -> int | None:
 
 
 def _cursor(text: str | None) -> tuple[int, str] | None:
-    if text is None:
-        return None
-    found = _CURSOR.fullmatch(text)
-    if found is None:
-        raise InvalidValue("not an id of an event of all tasks", parameter="Last-Event-ID")
-    return int(found[1]), found[2]
+    """The place that an id names: the same cursor as that of `/changes`. Raises `InvalidValue`."""
+    try:
+        return None if text is None else read_cursor(text)
+    except Malformed as problem:
+        raise InvalidValue(str(problem), parameter="Last-Event-ID") from None
 
 
 def _write_cursor(change: int, id: str) -> str:
-    return f"{change}-{id}"
+    return write_cursor((change, id))

@@ -17,11 +17,12 @@ from typing import Any, NamedTuple
 import msgspec
 from starlette.types import Receive, Send
 
+from safelight.dialects.safelight.writing import event_said
 from safelight.server.waiting import Places, gone
-from safelight.server.watch import Ticket, Watch
+from safelight.server.watch import SOON, Ticket, Watch
 from safelight.store import Store, StoreClosed, StoreUnavailable, scripts
 from safelight.store.scripts import Script
-from safelight.task import Task
+from safelight.task import Task, TaskEvent
 
 MEDIA_TYPE = "text/event-stream"
 _HEADERS = [
@@ -35,9 +36,6 @@ _ALIVE_SECONDS = 15.0  # after which a line that says nothing is sent: proxies c
 _SEND_SECONDS = 30.0  # in which what is sent is to be taken
 _AWAY_SECONDS = 1.0  # until the next look at a database that is away
 _BATCH = 100
-# After a notice nothing may be seen yet, for what began before is still being written: looked at
-# again after so many seconds.
-_SOON = (0.02, 0.05, 0.1, 0.25)
 
 Tell = Callable[[Task], Any]  # a task as JSON values
 
@@ -177,7 +175,7 @@ class Streams:
         until = loop.time() + _ALIVE_SECONDS
         while (left := until - loop.time()) > 0 and not self._over(away):
             await ticket.changed(left, away)
-            for pause in (0.0, *(_SOON if ticket.told else ())):
+            for pause in (0.0, *(SOON if ticket.told else ())):
                 await asyncio.sleep(pause)
                 if await self._changes(who, after, 1):
                     return True
@@ -212,12 +210,9 @@ class _Told:
         self.task = task
 
     def _row(self, row: scripts.EventRow) -> Sent:
-        said: dict[str, Any] = {"at": row.at, "attempt": row.attempt}
-        if row.what == scripts.LINE:
-            return Sent("log", str(row.number), {**said, "line": row.note})
-        if row.note:
-            said["reason"] = row.note
-        return Sent("status", str(row.number), {**said, "status": row.what})
+        """An event in the words in which the list of events has it."""
+        said = event_said(TaskEvent(**row._asdict()))
+        return Sent(said.event, str(row.number), said)
 
     def _state(self, task: Task, last: Task | None) -> Iterator[tuple[str, Any]]:
         """What is told of the task as it is, where it was so when it was told the last time."""

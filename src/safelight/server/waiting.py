@@ -13,13 +13,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+import msgspec
 from starlette.types import Receive
 
 from safelight.errors import RateLimited, StillRunning, Unavailable
-from safelight.server.watch import Watch
+from safelight.server.watch import SOON, Watch
 from safelight.service import Service
 from safelight.store import StoreUnavailable
-from safelight.task import Fetch, Task
+from safelight.task import Changed, Changes, Fetch, Task
 
 _AGAIN_SECONDS = 5.0
 _MOST_MESSAGES = 8  # of a connection that tells nothing but that it is there
@@ -142,6 +143,38 @@ class Waiting:
         watch = self._watch
         with self.polls.take(who):
             return await self._follow(who, task, done, seconds, receive, lambda: watch.closed, seen)
+
+    async def changes(
+        self, who: str, asked: Changes, found: Changed, seconds: float, receive: Receive
+    ) -> Changed:
+        """What changed of a caller's tasks, once there is something; `found` was nothing.
+
+        Or nothing still, after so many seconds, or when the server stops, or nobody is there.
+        """
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        asked = msgspec.structs.replace(asked, since=found.after)
+        away = asyncio.ensure_future(gone(receive))
+        try:
+            with self.polls.take(who), self._watch.owner(who) as ticket:
+                pauses = [0.0]
+                while not found.tasks:
+                    for pause in pauses:
+                        await asyncio.sleep(pause)
+                        with suppress(StoreUnavailable):
+                            found = await self._service.changes(who, asked)
+                        if found.tasks:
+                            return found
+                    left = until - loop.time()
+                    if left <= 0 or away.done() or self._watch.closed:
+                        break
+                    await ticket.changed(left, away)
+                    pauses = [0.0, *(SOON if ticket.told else ())]
+                    ticket.told = False
+            return found
+        finally:
+            away.cancel()
+            await asyncio.gather(away, return_exceptions=True)
 
     async def _follow(
         self,

@@ -20,6 +20,9 @@ from safelight.store import Store, StoreClosed, StoreUnavailable, scripts
 # matters.
 _LOOK_SECONDS, _PROGRESS_SECONDS = 2.0, 0.5
 _MOST_IN_A_LOOK = 1000  # tasks of a query
+# After a notice a list of changes may show nothing yet, for what began before is still being
+# written: it is looked at again after so many seconds.
+SOON = (0.02, 0.05, 0.1, 0.25)
 
 
 class Ticket:
@@ -86,6 +89,11 @@ class Watch:
             if not kept[key]:
                 del kept[key]
 
+    @property
+    def waits(self) -> bool:
+        """Whether anybody waits here."""
+        return bool(self._tasks or self._owners)
+
     def close(self) -> None:
         """The server stops: whoever need not wait for an end is told to go."""
         self.closed = True
@@ -108,7 +116,7 @@ class Watch:
         """Look again and again, until nobody waits."""
         loop = asyncio.get_running_loop()
         looked = loop.time()
-        while self._tasks or self._owners:
+        while self.waits:
             await asyncio.sleep(_PROGRESS_SECONDS)
             everything = loop.time() - looked >= _LOOK_SECONDS
             if everything:
