@@ -48,18 +48,24 @@ from safelight.task import (
     Balance,
     Cancel,
     Catalogue,
+    Changed,
+    Changes,
     Command,
     Confirm,
     Credits,
     Delete,
     Deleted,
+    Events,
     Fetch,
+    FetchMany,
+    History,
     Kind,
     List,
     Models,
     Page,
     Reply,
     Retry,
+    Several,
     Status,
     Submit,
     Task,
@@ -118,11 +124,11 @@ class _Told(NamedTuple):
 class AsyncClient:
     """A client of one service, or of a Safelight, in one dialect.
 
-    `dialect` is a name such as `"tensorslab"`; `url` the address, by default the real service's;
-    `key` the secret, or a `Key` of id and secret for Tencent, by default from the environment
-    variables that the service's own tools read. `pace` is the first pause, in seconds, between
-    two polls of one task; `per_second` bounds the polls of all waits together. At most
-    `connections` requests are under way at once.
+    `dialect` is a name such as `"tensorslab"`, by default Safelight's own; `url` the address, by
+    default the real service's, and for Safelight's own always said; `key` the secret, or a `Key` of
+    id and secret for Tencent, by default from the environment variables that the service's own
+    tools read. `pace` is the first pause, in seconds, between two polls of one task; `per_second`
+    bounds the polls of all waits together. At most `connections` requests are under way at once.
 
     `timeout` is how many seconds a request may take altogether, whatever comes and however slowly;
     what is uploaded with it has more, by its size. `max_answer` are the bytes that its answer may
@@ -133,7 +139,7 @@ class AsyncClient:
 
     def __init__(
         self,
-        dialect: str | Dialect,
+        dialect: str | Dialect = "safelight",
         url: str | None = None,
         key: str | Key | None = None,
         *,
@@ -149,6 +155,8 @@ class AsyncClient:
     ) -> None:
         self.dialect = dialects.named(dialect) if isinstance(dialect, str) else dialect
         self.url = (url or self.dialect.url).rstrip("/")
+        if not self.url:
+            raise ValueError(f"{self.dialect.title} is wherever it is run: say its url")
         self._key = key
         self._pace = pace
         self._turns = _Turns(per_second or self.dialect.polls_per_second)
@@ -278,6 +286,42 @@ class AsyncClient:
         page = await self._carry_out(msgspec.structs.replace(asked or List(), **words))
         assert isinstance(page, Page)
         return page
+
+    async def fetch_many(self, *tasks: Task | str) -> Several:
+        """The states of many tasks: at once, where the wire can, else one after the other."""
+        ids = tuple(task if isinstance(task, str) else task.id for task in tasks)
+        several = await self._carry_out(FetchMany(ids=ids))
+        assert isinstance(several, Several)
+        return several
+
+    async def changes(self, cursor: str | None = None, limit: int = 100) -> Changed:
+        """The tasks whose status has changed since: go on with `cursor` of what is returned.
+
+        Without one nothing has yet. Raises `Unsupported`.
+        """
+        changed = await self._carry_out(Changes(cursor=cursor, limit=limit))
+        assert isinstance(changed, Changed)
+        return changed
+
+    async def events(self, task: Task | str, after: int = 0) -> History:
+        """What happened to a task, after the event of that number. Raises `Unsupported`."""
+        id = task if isinstance(task, str) else task.id
+        history = await self._carry_out(Events(id=id, after=after))
+        assert isinstance(history, History)
+        return history
+
+    async def retry(self, task: Task | str, same_seed: bool = False, **words: Any) -> Task:
+        """A new task, asked for as one that ended, but for `words`. Never sent twice.
+
+        An `idempotency_key` may be among them. Raises `Unsupported` where the wire cannot.
+        """
+        id = task if isinstance(task, str) else task.id
+        key = words.pop("idempotency_key", None)
+        asked = Retry(id=id, words=words, same_seed=same_seed, idempotency_key=key)
+        made = await self._carry_out(asked)
+        assert isinstance(made, Task)
+        self._remember(made.id)
+        return made
 
     async def models(self, asked: Models | None = None, **words: Any) -> Catalogue:
         """The models of the service. Raises `Unsupported` where the wire does not tell them."""
@@ -679,6 +723,22 @@ class Client:
         """See `AsyncClient.list`."""
         return self._call(self._client.list, asked, **words)
 
+    def fetch_many(self, *tasks: Task | str) -> Several:
+        """See `AsyncClient.fetch_many`."""
+        return self._call(self._client.fetch_many, *tasks)
+
+    def changes(self, cursor: str | None = None, limit: int = 100) -> Changed:
+        """See `AsyncClient.changes`."""
+        return self._call(self._client.changes, cursor, limit)
+
+    def events(self, task: Task | str, after: int = 0) -> History:
+        """See `AsyncClient.events`."""
+        return self._call(self._client.events, task, after)
+
+    def retry(self, task: Task | str, same_seed: bool = False, **words: Any) -> Task:
+        """See `AsyncClient.retry`."""
+        return self._call(self._client.retry, task, same_seed, **words)
+
     def models(self, asked: Models | None = None, **words: Any) -> Catalogue:
         """See `AsyncClient.models`."""
         return self._call(self._client.models, asked, **words)
@@ -726,7 +786,7 @@ def _fetch(task: Task | str, kind: Kind | None) -> Fetch:
 
 def _lost(command: Command, fault: Fault) -> Fault:
     """What a lost answer means: of a submission, that nobody knows whether it was accepted."""
-    if isinstance(command, Submit):
+    if isinstance(command, Submit | Retry):
         return SubmissionUnknown(f"{fault.message}; the task may have been accepted")
     return fault
 

@@ -24,7 +24,7 @@ from safelight.task import Command
 from safelight.wire import Dialect, Request
 
 START_SECONDS, STOP_SECONDS, TASK_SECONDS = 30.0, 30.0, 60.0
-SERVED = ("tensorslab", "aigptimage", "aitoearn", "tencent")
+SERVED = ("tensorslab", "aigptimage", "aitoearn", "safelight", "tencent")
 
 # The slow models wait long before they draw, the late ones are given up while they wait. The names
 # of TensorsLab's models are part of its paths, so one of each kind is slow.

@@ -263,7 +263,7 @@ def test_nobody_home_and_nobody_known(server: Running) -> None:
             command, "0" * 24, "--url", server.url, timeout=START_SECONDS, env=environment(),
         )  # fmt: skip
         assert keyless.returncode == USAGE
-        assert "TENSORSLAB_API_KEY" in keyless.stderr
+        assert "SAFELIGHT_KEY" in keyless.stderr
 
 
 # -------------------------------------------------------------------------------- catalogues
@@ -385,3 +385,26 @@ def test_the_relative_that_is_not_served_by_default_can_be(tmp_path: Path) -> No
         assert run(server, "show", "0" * 24, dialect="aitoearn").returncode == NOT_FOUND
     finally:
         assert server.stop() == 0
+
+
+def test_at_an_address_no_dialect_need_be_chosen(server: Running) -> None:
+    said = {"SAFELIGHT_URL": server.url, "SAFELIGHT_KEY": server.key.secret}
+
+    def tell(*arguments: str, code: int = 0) -> str:
+        done = carry_out(
+            *arguments,
+            timeout=START_SECONDS * 2,
+            env={**environment(), **said},
+            cwd=server.data.parent,
+        )
+        assert done.returncode == code, done.stderr
+        return done.stdout
+
+    id = tell("submit", "a red boat", "--size", "96x64", "--wait", "--pace", "0.1").split()[0]
+    assert id in tell("list", "--limit", "100")
+    assert "succeeded" in tell("log", id)
+    again = tell("retry", id, "--same-seed", "--wait", "--pace", "0.1").split()[0]
+    assert again != id
+    assert "sketch" in tell("models")
+    tell("cancel", id, code=1)  # it is at its end
+    assert tell("delete", id, again).split() == [id, again]

@@ -330,6 +330,7 @@ async def test_the_same_token_and_body_is_the_same_task(
             "tensorslab": (9999, 200),
             "aigptimage": 409,
             "aitoearn": 10002,
+            "safelight": ("conflict", 422),
             "tencent": "FailedOperation",
         }[dialect]
     )
@@ -398,6 +399,8 @@ def _id(dialect: str, answer: httpx.Response) -> str:
             return str(body["data"]["taskId"])
         case "aitoearn":
             return str(body["data"].get("logId") or body["data"]["id"])
+        case "safelight":
+            return str(body["id"])
         case _:
             return str(body["Response"]["TaskId"])
 

@@ -20,6 +20,7 @@ IMAGES: Mapping[str, Submit] = {
     "tensorslab": Submit(model="seedreamv5", prompt="a red boat", width=96, height=64, seed=5),
     "aigptimage": Submit(model="gpt-image-2", prompt="a red boat", width=96, height=64, seed=5),
     "aitoearn": Submit(model="gpt-image-2", prompt="a red boat", width=96, height=64),
+    "safelight": Submit(model="gpt-image-2", prompt="a red boat", width=96, height=64, seed=5),
     "tencent": Submit(model="Hunyuan", prompt="a red boat", width=96, height=64, seed=5),
 }
 VIDEOS: Mapping[str, Submit] = {
@@ -30,6 +31,9 @@ VIDEOS: Mapping[str, Submit] = {
         kind=Kind.VIDEO, model="seedance-2.0", prompt="a red boat", duration=1, resolution="120p"
     ),
     "aitoearn": Submit(
+        kind=Kind.VIDEO, model="seedance-2.0", prompt="a red boat", duration=1, width=96, height=64
+    ),
+    "safelight": Submit(
         kind=Kind.VIDEO, model="seedance-2.0", prompt="a red boat", duration=1, width=96, height=64
     ),
     "tencent": Submit(
@@ -86,7 +90,8 @@ def film(path: Path) -> tuple[tuple[int, int], float]:
 def refusal(dialect: str, answer: httpx.Response) -> Any:
     """The code of a refusal, which must be in that dialect's own envelope to the last name."""
     assert answer.status_code < 500, answer.text
-    assert answer.headers["content-type"].startswith("application/json"), answer.headers
+    media_type = "application/problem+json" if dialect == "safelight" else "application/json"
+    assert answer.headers["content-type"].startswith(media_type), answer.headers
     return _REFUSALS[dialect](answer, answer.json())
 
 
@@ -134,10 +139,18 @@ def _tencent(answer: httpx.Response, body: Any) -> Any:
     return body["Response"]["Error"]["Code"]
 
 
+def _safelight(answer: httpx.Response, body: Any) -> Any:
+    assert body.keys() >= {"type", "title", "status", "detail", "instance", "code"}, body
+    assert answer.status_code == body["status"]
+    assert body["type"] == f"urn:safelight:problem:{body['code']}"
+    return body["code"], answer.status_code
+
+
 _REFUSALS = {
     "tensorslab": _tensorslab,
     "aigptimage": _aigptimage,
     "aitoearn": _aitoearn,
+    "safelight": _safelight,
     "tencent": _tencent,
 }
 NOT_FOUND: Mapping[tuple[str, Kind], Any] = {

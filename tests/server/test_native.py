@@ -12,8 +12,10 @@ import httpx
 import pytest
 
 from doubles import Serving, StartApp, picture, until
+from safelight.client import AsyncClient
 from safelight.engines import Job
-from safelight.task import new_id
+from safelight.errors import Unsupported
+from safelight.task import Source, Status, Submit, new_id
 
 API = "/api/safelight/v1"
 
@@ -659,3 +661,53 @@ async def test_the_queue_says_what_waits_and_runs(start_app: StartApp) -> None:
     assert load["places"] == 1
     told = (await ask(serving, "GET", f"/tasks/{waiting}")).json()
     assert told["queue"] == {"position": 1, "ahead": 0, "engine": "player"}
+
+
+# --------------------------------------------------------------------------------------- our client
+
+
+async def test_the_client_speaks_it_unless_told_otherwise(serving: Serving) -> None:
+    transport = httpx.ASGITransport(serving.app.asgi)
+    secret = serving.key.secret
+    async with AsyncClient(
+        url="http://testserver", key=secret, transport=transport, pace=0.01
+    ) as client:
+        start = await client.changes()
+        asked = Submit(prompt="a", sources=(Source(data=picture()),), labels=("mine",))
+        first = await client.wait(await client.submit(asked))
+        second = await client.wait(await client.retry(first, same_seed=True, prompt="b"))
+
+        assert first.status is second.status is Status.SUCCEEDED
+        assert (second.submit.prompt, second.seed) == ("b", first.seed)
+        assert second.submit.parent == first.id
+        several = await client.fetch_many(second, "x", first.id)
+        assert [task.id for task in several.tasks] == [second.id, first.id]
+        assert several.missing == ("x",)
+        assert {task.id for task in (await client.changes(start.cursor)).tasks} == {
+            first.id, second.id
+        }  # fmt: skip
+        assert (await client.events(first)).events[0].what == "queued"
+        page = await client.list(labels=("mine",), limit=1)
+        assert (page.total, [task.id for task in page.tasks]) == (2, [second.id])
+        rest = await client.list(labels=("mine",), limit=1, cursor=page.cursor)
+        assert [task.id for task in rest.tasks] == [first.id]
+        assert (await client.models(editing=None)).models
+        assert await client.delete(first, second, "x" * 24) == (first.id, second.id)
+
+
+async def test_other_wires_ask_for_many_one_by_one(serving: Serving) -> None:
+    id = (await create(serving))["id"]
+    await serving.ended(id)
+    async with serving.client("tensorslab") as client:
+        several = await client.fetch_many(id, new_id(1, b"abcdef"))
+
+        assert [task.id for task in several.tasks] == [id]
+        assert several.missing == (new_id(1, b"abcdef"),)
+        for ask_for in (client.changes(), client.events(id), client.retry(id)):
+            with pytest.raises(Unsupported):
+                await ask_for
+
+
+def test_a_client_of_it_needs_an_address() -> None:
+    with pytest.raises(ValueError, match="say its url"):
+        AsyncClient()

@@ -30,8 +30,12 @@ class Connection:
     """How to reach a service."""
 
     dialect: Annotated[
-        str, Parameter(env_var="SAFELIGHT_DIALECT", help="See safelight dialects.")
-    ] = "tensorslab"
+        str | None,
+        Parameter(
+            env_var="SAFELIGHT_DIALECT",
+            help="See safelight dialects [default: safelight at an address, else tensorslab].",
+        ),
+    ] = None
     url: Annotated[
         str | None,
         Parameter(env_var="SAFELIGHT_URL", help="Address [default: the real service's]."),
@@ -49,7 +53,12 @@ class Connection:
     ] = None
 
     def open(self) -> AsyncClient:
-        return AsyncClient(self.dialect, self.url, self.key, pace=self.pace, per_second=self.rate)
+        # Who says an address has a Safelight there, unless he says what it speaks.
+        dialect = self.dialect or ("safelight" if self.url else "tensorslab")
+        try:
+            return AsyncClient(dialect, self.url, self.key, pace=self.pace, per_second=self.rate)
+        except ValueError as problem:
+            raise UsageError(f"--url: {problem}") from None
 
 
 _DEFAULT = Connection()
@@ -130,17 +139,29 @@ def submit(
 
     async def run(client: AsyncClient) -> int:
         task = await client.submit(asked)
-        # The id first, and at once: whatever happens from here on, the task can be found by it.
-        if json:
-            print_json({"id": task.id, "status": task.status.value})
-        else:
-            out.print(task.id)
-        sys.stdout.flush()
-        if not wait and download is None:
-            return SUCCEEDED
-        return await wait_all(client, [task], timeout, download, json)
+        return await _tell_new(client, task, wait, download, timeout, json)
 
     return _run(connection, run)
+
+
+async def _tell_new(
+    client: AsyncClient,
+    task: Task,
+    wait: bool,
+    folder: Path | None,
+    timeout: float,  # noqa: ASYNC109 - handed on
+    json: bool,
+) -> int:
+    """Print the id of a task that is new, and wait for its end where that is wanted."""
+    # The id first, and at once: whatever happens from here on, the task can be found by it.
+    if json:
+        print_json({"id": task.id, "status": task.status.value})
+    else:
+        out.print(task.id)
+    sys.stdout.flush()
+    if not wait and folder is None:
+        return SUCCEEDED
+    return await wait_all(client, [task], timeout, folder, json)
 
 
 def show(
@@ -238,7 +259,7 @@ def list_tasks(
     json: Json = False,
 ) -> int:
     """List one's own tasks, the newest first, where the wire can."""
-    asked = List(kind=kind, statuses=frozenset(status), limit=limit, before=before)
+    asked = List(kind=kind, statuses=frozenset(status), limit=limit, before=before, counted=False)
 
     async def run(client: AsyncClient) -> int:
         page = await client.list(asked)
@@ -256,6 +277,77 @@ def list_tasks(
             )
         out.print(table)
         return SUCCEEDED
+
+    return _run(connection, run)
+
+
+def log(
+    id: str,
+    *,
+    connection: Connection = _DEFAULT,
+    after: Annotated[int, Parameter(help="Only what came after the event of this number.")] = 0,
+    json: Json = False,
+) -> int:
+    """Show what happened to a task: its statuses, and its engine's log."""
+
+    async def run(client: AsyncClient) -> int:
+        history = await client.events(id, after)
+        if json:
+            print_json(msgspec.to_builtins(history))
+            return SUCCEEDED
+        for event in history.events:
+            out.print(
+                f"{event.number:>5} {time_text(event.at)} {event.what:9} {event.note}".rstrip()
+            )
+        return SUCCEEDED
+
+    return _run(connection, run)
+
+
+def retry(
+    id: str,
+    *,
+    connection: Connection = _DEFAULT,
+    same_seed: Annotated[bool, Parameter(negative="", help="With the seed that it had.")] = False,
+    seed: Annotated[int | None, Parameter(help="With this one [default: a new one].")] = None,
+    model: Annotated[str | None, Parameter(help="With another model.")] = None,
+    prompt: Annotated[str | None, Parameter(help="With other words.")] = None,
+    wait: Annotated[bool, Parameter(negative="", help="Wait for the end.")] = False,
+    download: _Download = None,
+    timeout: _Timeout = 900.0,
+    json: Json = False,
+) -> int:
+    """Ask for a task that ended once more, as a new one, and print its id."""
+    given = {"seed": seed, "model": model, "prompt": prompt}
+    words = {name: value for name, value in given.items() if value is not None}
+
+    async def run(client: AsyncClient) -> int:
+        task = await client.retry(id, same_seed, **words)
+        return await _tell_new(client, task, wait, download, timeout, json)
+
+    return _run(connection, run)
+
+
+def watch(
+    *,
+    connection: Connection = _DEFAULT,
+    every: Annotated[float, Parameter(help="Seconds between two looks.")] = 1.0,
+    json: Json = False,
+) -> int:
+    """Show each of one's own tasks as it changes, from now on, until interrupted."""
+
+    async def run(client: AsyncClient) -> int:
+        cursor = (await client.changes()).cursor
+        while True:
+            changed = await client.changes(cursor)
+            cursor = changed.cursor
+            for task in changed.tasks:
+                if json:
+                    print_json(plain(task))
+                else:
+                    out.print(f"{time_text(task.updated)} {task.id} {task.status.value}")
+            if not changed.more:
+                await asyncio.sleep(every)
 
     return _run(connection, run)
 
@@ -289,7 +381,8 @@ def models(
     """List the models of a service, where the wire tells them."""
 
     async def run(client: AsyncClient) -> int:
-        found = await client.models(Models(kind=kind, editing=editing))
+        own = client.dialect.name == "safelight"  # which tells all of them alike
+        found = await client.models(Models(kind=kind, editing=editing or (None if own else False)))
         if json:
             print_json([msgspec.to_builtins(card) for card in found.models])
             return SUCCEEDED

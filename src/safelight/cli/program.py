@@ -57,6 +57,18 @@ _COMMANDS = {
         "asking:upload",
         "Have files kept for a while and print their links, which may be sources of tasks.",
     ),
+    "log": (
+        "asking:log",
+        "Show what happened to a task: its statuses, and its engine's log.",
+    ),
+    "retry": (
+        "asking:retry",
+        "Ask for a task that ended once more, as a new one, and print its id.",
+    ),
+    "watch": (
+        "asking:watch",
+        "Show each of one's own tasks as it changes, from now on, until interrupted.",
+    ),
     "cancel": ("asking:cancel", "Ask that a task end."),
     "delete": ("asking:delete", "Remove tasks and their files."),
     "list": (

@@ -107,8 +107,8 @@ class Options(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    dialect: str
-    url: str | None = None  # the real service's when not set
+    dialect: str = "safelight"
+    url: str | None = None  # the real service's when not set; a Safelight has none
     model: str | None = None  # its name there, when it is another
     key: str | None = None  # a kept key's name, or env:VARIABLE; the service's own variables else
     concurrency: int = Field(default=100, ge=1)  # submissions that are under way at once, here
@@ -645,7 +645,8 @@ def read_options(options: Mapping[str, Any]) -> Options:
     """The options of a model. Raises `ValueError`."""
     try:
         read = Options(**options)
-        _dialect(read)
+        if not (read.url or _dialect(read).url):
+            raise ValueError("url: a Safelight is wherever it is run")
     except ValidationError as problems:
         sentences = [f"{one['loc'][0]}: {one['msg']}" for one in problems.errors()]
         raise ValueError("; ".join(sentences)) from None
