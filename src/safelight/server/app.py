@@ -11,6 +11,7 @@ from typing import NamedTuple
 import structlog
 from starlette.types import ASGIApp
 
+from safelight import dialects
 from safelight.blobs import Blobs
 from safelight.callbacks import Callbacks
 from safelight.clock import now_millis
@@ -29,6 +30,7 @@ from safelight.server.bridge import Bridge
 from safelight.server.browsers import for_browsers
 from safelight.server.deadlines import Deadlines
 from safelight.server.definitions import Definitions
+from safelight.server.documents import Documents
 from safelight.server.doors import Doors
 from safelight.server.events import Events
 from safelight.server.files import Files
@@ -183,7 +185,11 @@ class App:
         ).asgi()
         webhooks = Webhooks(self.store, self.callbacks, self._vault)
         loads = Loads(self.foresight, self._models.engines, self.lanes if settings.workers else ())
-        native = Native(self.keyring, self.metrics, (*loads.operations(), *webhooks.operations()))
+        operations = (*loads.operations(), *webhooks.operations())
+        documents = Documents(
+            (*dialects.named("safelight").routes, *(own.route for own in operations))
+        )
+        native = Native(self.keyring, self.metrics, (*operations, *documents.operations()))
         bridge = Bridge(
             self.doors,
             self.service,

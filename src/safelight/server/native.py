@@ -27,6 +27,7 @@ from safelight.server.keys import Keyring
 from safelight.server.metrics import Metrics
 from safelight.wire import Context, Credential, Key, Request, Response, Route, Router, read_bearer
 
+ME = Route("me", "GET", f"{PREFIX}/me")
 _MOST_BODY = 64 * 1024
 _BODY_SECONDS = 20.0
 _Record = TypeVar("_Record", bound=msgspec.Struct)
@@ -79,7 +80,7 @@ class Native:
         self._keyring = keyring
         self._metrics = metrics
         self._clock = clock
-        own = (Operation(Route("me", "GET", f"{PREFIX}/me"), self._me), *operations)
+        own = (Operation(ME, self._me), *operations)
         self._acts = {operation.route.op: operation.act for operation in own}
         self._router = Router([operation.route for operation in own])
 
