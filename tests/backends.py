@@ -25,6 +25,8 @@ from urllib.parse import urlsplit
 import asyncpg
 import httpx
 
+# The certificate of an authority that signed nothing: who trusts it trusts nobody.
+AUTHORITY = Path(__file__).with_name("authority.pem")
 _START_SECONDS = 30.0
 _TEMPLATE = "template_of_safelight"
 # What was written outlives the server's processes, which tests kill, without a disk that has it:

@@ -8,13 +8,14 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+import certifi
 import httpx
 import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
 import programs
-from backends import PostgresServer, S3Server
+from backends import AUTHORITY, PostgresServer, S3Server
 from doubles import OpenStores, Play, Player, Serving, StartApp, models_of, one_picture
 from safelight.config import Settings
 from safelight.postgres import Database
@@ -38,6 +39,11 @@ settings.load_profile("safelight")
 structlog.configure(
     processors=[structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
 )
+
+# Every client that is made reads the certificates of all the authorities there are, which takes it
+# longer than most tests. Nothing here speaks TLS, and one that signed nothing is read in no time.
+setattr(certifi, "where", lambda: str(AUTHORITY))  # noqa: B010
+os.environ["SSL_CERT_FILE"] = str(AUTHORITY)
 
 # Our settings, the keys of the five services, and proxies.
 SETTINGS = ("SAFELIGHT_", "TENSORSLAB_", "AIGPTIMAGE_", "KIE_", "AITOEARN_", "TENCENTCLOUD_")

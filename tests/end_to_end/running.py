@@ -96,6 +96,7 @@ def environment() -> dict[str, str]:
         "PYTHONPATH",
         "VIRTUAL_ENV",
         "COVERAGE_PROCESS_START",
+        "SSL_CERT_FILE",
     )
     return {name: os.environ[name] for name in wanted if name in os.environ}
 
