@@ -417,6 +417,7 @@ async def test_every_dialect_says_that_the_database_is_away(start_app: StartApp)
         async with serving.client() as client:
             task = await client.submit(model="seedreamv4", prompt="a")
             assert (await client.wait(task, timeout=60)).status is Status.SUCCEEDED
+        await serving.app.drain()  # or it would wait for the database that is closed here
     finally:
         await asyncio.to_thread(server.close)
 
