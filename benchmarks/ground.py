@@ -23,7 +23,7 @@ from safelight.dialects import named
 from safelight.server.addresses import free_port
 from safelight.server.opening import open_keys
 from safelight.store import scripts
-from safelight.store.sqlite import load_queries
+from safelight.store.sqlite import Transactions, connect, load_queries
 from safelight.task import Artifact, Command, Fetch, Kind, Status, Submit, Task, new_id
 from safelight.wire import Key, Request
 
@@ -148,11 +148,13 @@ def make_key(data: Path, settings: Settings | None = None) -> Key:
 def fill(data: Path, owner: str, count: int) -> list[str]:
     """Put `count` finished tasks in the database, as the server itself would; returns their ids."""
     queries = load_queries()
-    connection = apsw.Connection(str(data / "safelight.db"))
+    connection = connect(data / "safelight.db")
+    transactions = Transactions(connection)
     now = int(time.time() * 1000)
     ids = []
     with connection:
         for number in range(count):
+            transactions.next()
             created = now - count + number
             task = Task(
                 id=new_id(created, random.randbytes(6)),
