@@ -13,13 +13,16 @@ from safelight.task import (
     ENDS,
     STEPS,
     UNFINISHED,
+    Callback,
     Kind,
+    Outlook,
     Source,
     Status,
     Submit,
     Task,
     bare_id,
     drop_data,
+    drop_handling,
     new_id,
 )
 
@@ -167,3 +170,20 @@ def test_a_submit_without_bytes_is_kept_as_it_is() -> None:
     submit = Submit(prompt="a", sources=(Source(url="https://a.example/1.png"),))
 
     assert drop_data(submit) is submit
+    told = Callback(url="https://a.example/hook", secret="s")
+    with_secret = drop_data(Submit(prompt="a", callback=told))
+    assert with_secret.callback == Callback(url="https://a.example/hook")
+
+
+def test_how_a_task_is_handled_is_dropped() -> None:
+    submit = Submit(prompt="a")
+
+    assert drop_handling(submit) is submit
+    assert drop_handling(Submit(prompt="a", labels=("b",), priority=3)) == submit
+
+
+def test_an_outlook_is_no_part_of_what_is_kept() -> None:
+    task = Task(id=new_id(1, b"abcdef"), status=Status.QUEUED)
+
+    assert task.with_outlook(Outlook(ahead=1)).outlook == Outlook(ahead=1)
+    assert task.outlook is None

@@ -1012,3 +1012,9 @@ def test_a_wire_may_have_our_names_and_carries_no_files() -> None:
     wire = Dialect()
     assert wire.parameter_name("create", "sources.0", Submit()) == "sources.0"
     assert not wire.carries_files("create", Submit())
+
+
+def test_headers_are_added_to_an_answer() -> None:
+    answer = Response(headers=(("a", "1"),), body=b"x")
+
+    assert answer.with_headers(("b", "2")).headers == (("a", "1"), ("b", "2"))

@@ -299,9 +299,9 @@ def _read_tasks(asked: FetchMany | Changes | List, said: Reading) -> Several | C
         case Changes():
             cursor, more = said.text("cursor"), said.echo("more", FLAG, False)
             return Changed(tasks=tasks, cursor=cursor, more=more)
-        case List(limit=limit):
+        case _:
             total, cursor = said.echo("total", INTEGER, len(tasks)), said.echo("next_cursor", TEXT)
-            return Page(tasks=tasks, total=total, cursor=cursor, limit=limit)
+            return Page(tasks=tasks, total=total, cursor=cursor, limit=asked.limit)
 
 
 # ----------------------------------------------------------------------------------- what is asked

@@ -154,8 +154,7 @@ def write_document(routes: Iterable[Route], version: str, server: str = "/") -> 
     named = sorted({*types, records.Problem} - {None}, key=lambda kind: str(kind.__name__))
     _, schemas = msgspec.json.schema_components(named, ref_template=_REFERENCE)
     for schema in schemas.values():
-        if "description" in schema:
-            schema["description"] = inspect.cleandoc(schema["description"])
+        schema["description"] = inspect.cleandoc(schema.get("description", ""))
     paths: dict[str, dict[str, Any]] = {}
     for route, about in known:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, about)
