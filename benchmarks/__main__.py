@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from rich.table import Table
 
-from benchmarks import cluster, ground, load, siege, turnaround, upstream
+from benchmarks import cluster, ground, hearing, load, siege, turnaround, upstream
 from benchmarks.ground import Server
 from benchmarks.peers import race
 from benchmarks.report import ROUNDS, console, median_of, verdict
@@ -254,6 +254,9 @@ def main() -> int:
         ),
         "peers": lambda folder, quick: race.measure_peers(
             folder, *((50, 300, 1_000) if quick else (300, 3_000, 20_000))
+        ),
+        "hearing": lambda folder, quick: hearing.measure_hearing(
+            folder, *((100, 12, 1_000) if quick else (500, 60, 5_000))
         ),
         "siege": lambda folder, quick: siege.measure_siege(folder, 20 if quick else 120),
     }

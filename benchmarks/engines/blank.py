@@ -1,7 +1,8 @@
 """The engine that takes next to no time: each task gets the same picture of one pixel.
 
 What is measured with it is everything but the engine. With the option `seconds` it waits so long
-first, as one does that asks another server, and uses no processor meanwhile.
+first, as one does that asks another server, and uses no processor meanwhile; where that is
+`"prompt"`, as long as the prompt says.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ class Blank(Engine):
 
     async def run(self, job: Job) -> AsyncIterator[Event]:
         """Write the pixel to the job's folder."""
-        await asyncio.sleep(float(job.options.get("seconds", 0)))
+        seconds = job.options.get("seconds", 0)
+        await asyncio.sleep(float(job.submit.prompt if seconds == "prompt" else seconds))
         path = job.folder / "pixel.png"
         path.write_bytes(_PIXEL)
         yield File(path=path, media_type="image/png", width=1, height=1)
