@@ -213,7 +213,7 @@ def _body(about: About) -> dict[str, Any] | None:
     if about.form is not None:
         content[_FORM] = {"schema": _form(about.form)}
     if about.raw:
-        content["application/octet-stream"] = {}
+        content["application/octet-stream"] = {"schema": _FILE}
     return {"required": about.needs_body, "content": content} if content else None
 
 
