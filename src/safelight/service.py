@@ -265,7 +265,7 @@ class Service:
         key = asked.idempotency_key
         said = _digest_of((dialect, "retry", msgspec.structs.replace(asked, idempotency_key=None)))
         if (earlier := await self._find_repeat(who, key, said)) is not None:
-            return earlier
+            return _replayed(earlier)
         task = await self.fetch(who, Fetch(id=asked.id))
         if not task.ended:
             raise Conflict(f"the task is {task.status.value}: one at its end is retried")
@@ -300,7 +300,7 @@ class Service:
         # Before anything is judged: what was accepted once is answered so again, whatever has
         # become of its model and its sources since.
         if (earlier := await self._find_repeat(who, submit.idempotency_key, said)) is not None:
-            return earlier
+            return _replayed(earlier)
         return await self._accept(who, dialect, submit, said)
 
     async def _accept(self, who: str, dialect: str, submit: Submit, said: str) -> Task:
@@ -382,7 +382,7 @@ class Service:
             raise
         if not accepted.new:
             await self._drop_sources(task)
-        return accepted.task
+        return accepted.task if accepted.new else _replayed(accepted.task)
 
     async def _settle(self, task: Task, problem: StoreUnavailable) -> Task:
         """The task, where it turns out that it was accepted although nobody said so.
@@ -535,6 +535,11 @@ class Service:
 
     def _oldest(self) -> int:
         return self._clock() - self._retention
+
+
+def _replayed(task: Task) -> Task:
+    """A task that an earlier request with the same idempotency key has made."""
+    return msgspec.structs.replace(task, replayed=True)
 
 
 def _check_demands(submit: Submit, place: Place) -> None:

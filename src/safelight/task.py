@@ -407,6 +407,7 @@ class Task(Record, frozen=True, kw_only=True):
     previews: int = 0
     preview_url: str | None = None
     signature: str | None = None  # opens its stream of events without a key, for a while
+    replayed: bool = False  # whether the submission that it answers was one that was made before
     failure: Failure | None = None
     artifacts: tuple[Artifact, ...] = ()
     credits: float = 0

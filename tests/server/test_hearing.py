@@ -458,3 +458,41 @@ async def test_the_client_polls_where_no_answer_is_held(start_app: StartApp, gat
     assert (await ended).status is Status.SUCCEEDED
     assert client.holds is False
     await taken
+
+
+# -------------------------------------------------------------------- what the native wire adds
+
+
+async def test_a_repeated_submission_is_told_as_such(serving: Serving) -> None:
+    body = {"input": {"prompt": "a"}}
+    headers = {"idempotency-key": '"order-1"'}
+
+    first = await serving.post("/api/safelight/v1/tasks", json=body, headers=headers)
+    again = await serving.post(
+        "/api/safelight/v1/tasks", json=body, headers={"idempotency-key": "order-1"}
+    )
+    other = await serving.post(
+        "/api/safelight/v1/tasks", json={"input": {"prompt": "b"}}, headers=headers
+    )
+
+    assert first.json()["id"] == again.json()["id"]
+    assert "idempotent-replayed" not in first.headers
+    assert again.headers["idempotent-replayed"] == "true"
+    assert other.status_code == 422
+
+
+async def test_what_is_left_of_a_rate_is_told_where_there_is_one(start_app: StartApp) -> None:
+    serving = await start_app(rates={"safelight.create": "2/minute"})
+    body = {"input": {"prompt": "a"}}
+
+    answers = [await serving.post("/api/safelight/v1/tasks", json=body) for _ in range(3)]
+    others = await serving.http.get(
+        "/api/safelight/v1/tasks", headers={"authorization": f"Bearer {serving.key.secret}"}
+    )
+
+    assert [answer.status_code for answer in answers] == [201, 201, 429]
+    assert {answer.headers["ratelimit-policy"] for answer in answers} == {'"create";q=2;w=60'}
+    left = [answer.headers["ratelimit"].partition(";t=")[0] for answer in answers]
+    assert left == ['"create";r=1', '"create";r=0', '"create";r=0']
+    assert int(answers[2].headers["retry-after"]) >= 1
+    assert "ratelimit" not in others.headers

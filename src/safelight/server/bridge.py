@@ -157,6 +157,9 @@ class Bridge:
             room.leave()
             # Handed on, and never kept: whoever keeps it keeps this frame, and all that was sent.
             response = _refuse(call, problem)
+        if call.dialect.foretells and call.match is not None and call.who is not None:
+            rate = self._rates.headers(call.dialect.name, call.match.op, call.who)
+            response = response.with_headers(*rate)
         if call.room.unread:
             await call.room.skip(receive)
             if call.room.unread:
@@ -223,6 +226,7 @@ class Bridge:
         self, call: _Call, who: str, task: Task, receive: Receive
     ) -> Response:
         """Tell a task: later, or not at all, where that is what the caller prefers."""
+        replayed = task.replayed and call.dialect.foretells
         wait, seen = read_conditions(call.context.request)
         reads = isinstance(call.command, Fetch) and call.context.request.method != "POST"
         known = reads and matches(seen, self._tag(task))
@@ -245,6 +249,8 @@ class Bridge:
             response = self._write(call, task)
         if not task.ended and (again := self._foresight.again(task)) is not None:
             applied += (("retry-after", str(again)),)
+        if replayed:
+            applied += (("idempotent-replayed", "true"),)
         return response.with_headers(*applied) if applied else response
 
     async def _answer_with_changes(
@@ -291,6 +297,7 @@ class Bridge:
         """See from the head what is asked, by whom, and whether it is his turn."""
         call.match = call.dialect.match(call.context.request)
         caller = await self._identify(call)
+        call.who = caller.id
         self._rates.look(call.dialect.name, call.match.op, caller.id)
         if call.match.waits:
             self._waiting.look(caller.id)
@@ -372,7 +379,17 @@ class _Caller(NamedTuple):
 class _Call:
     """A request on its way: what is known of it so far, for whoever has to answer it."""
 
-    __slots__ = ("by_name", "carries", "command", "context", "dialect", "match", "room", "waited")
+    __slots__ = (
+        "by_name",
+        "carries",
+        "command",
+        "context",
+        "dialect",
+        "match",
+        "room",
+        "waited",
+        "who",
+    )
 
     def __init__(self, entry: Entry, context: Context, room: Room) -> None:
         self.dialect = entry.dialect
@@ -382,6 +399,7 @@ class _Call:
         self.match: Match | None = None
         self.command: Command | None = None
         self.carries = False  # whether the answer carries files, for which there is room
+        self.who: str | None = None  # the id of the key, once he is known from the head
         self.waited = 0.0  # seconds that were spent because the caller would rather wait
 
     def take(self, body: bytes) -> None:

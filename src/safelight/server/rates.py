@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 
@@ -32,6 +33,19 @@ class Rates:
         rate = self._rates.get(name)
         if rate is not None and not self._limiter.hit(rate, name, who):
             raise self._limited(rate, name, who)
+
+    def headers(self, dialect: str, op: str, who: str) -> tuple[tuple[str, str], ...]:
+        """What is left of a key's rate, by draft-ietf-httpapi-ratelimit-headers-11."""
+        name = f"{dialect}.{op}"
+        rate = self._rates.get(name)
+        if rate is None:
+            return ()
+        reset, left = self._limiter.get_window_stats(rate, name, who)
+        seconds = max(0, math.ceil(reset - time.time()))
+        return (
+            ("ratelimit-policy", f'"{op}";q={rate.amount};w={rate.get_expiry()}'),
+            ("ratelimit", f'"{op}";r={left};t={seconds}'),
+        )
 
     def _limited(self, rate: limits.RateLimitItem, name: str, who: str) -> RateLimited:
         window = rate.get_expiry()
