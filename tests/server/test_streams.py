@@ -15,6 +15,7 @@ from safelight.clock import now_millis
 from safelight.dialects.safelight.writing import PREFIX
 from safelight.engines import Event, Job, Log, Preview, Progress
 from safelight.store import scripts
+from safelight.store.sqlite import connect
 from safelight.task import Submit
 
 
@@ -353,3 +354,34 @@ async def test_changes_are_held_until_there_is_one(start_app: StartApp, steps: S
     assert [task["id"] for task in answer.json()["tasks"]] == [id]
     assert nothing.json()["tasks"] == []
     assert nothing.headers["preference-applied"] == "wait=1"
+
+
+async def test_a_key_that_is_revoked_ends_its_streams(start_app: StartApp, steps: Steps) -> None:
+    serving = await start_app(steps)
+    id = await submitted(serving)
+    other = await serving.app.keyring.create("other")
+    streams = [Stream(serving, of_task(id)), Stream(serving, f"{PREFIX}/events")]
+    theirs = Stream(serving, f"{PREFIX}/events", other.secret)
+    await until(lambda: all(stream.pieces for stream in (*streams, theirs)))
+
+    await serving.app.keyring.revoke(serving.key.id)
+    await asyncio.wait_for(asyncio.gather(*(stream.ended for stream in streams)), 10)
+
+    assert not theirs.ended.done()
+    theirs.gone.set()
+    await theirs.end()
+
+
+async def test_a_key_that_was_revoked_unheard_ends_its_streams_too(
+    start_app: StartApp, steps: Steps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("safelight.server.streams._ALIVE_SECONDS", 0.2)
+    serving = await start_app(steps)
+    stream = Stream(serving, f"{PREFIX}/events")
+    await until(lambda: b": here" in b"".join(stream.pieces))
+
+    connection = connect(serving.app.settings.data / "safelight.db")  # as another process would
+    connection.execute("update keys set revoked = 1")
+    connection.close()
+
+    await asyncio.wait_for(stream.ended, 10)

@@ -61,6 +61,19 @@ class Streams:
         self._watch = watch
         self.places = places
         self._oldest = oldest
+        self._open: dict[str, set[asyncio.Future[None]]] = {}  # by key: what ends them
+        store.listen(scripts.KEYS, self._close)
+
+    def _close(self, who: str) -> None:
+        """End the streams of a key, which was revoked."""
+        for away in self._open.get(who, ()):
+            away.cancel()
+
+    async def _may_go_on(self, who: str) -> bool:
+        """Whether a key is still one. Where a notice cannot come, this is how it is seen."""
+        with suppress(StoreUnavailable, StoreClosed):
+            return await self._store.read(scripts.get_key(who)) is not None
+        return True
 
     @property
     def stopping(self) -> bool:
@@ -80,13 +93,14 @@ class Streams:
         that there was nothing to tell for a while.
         """
         away = asyncio.ensure_future(gone(receive))
+        self._open.setdefault(who, set()).add(away)
         events = stream(away)
         with self.places.take(who), suppress(TimeoutError, OSError):
             try:
                 await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
                 await _piece(send, _FIRST)
                 async for event in events:
-                    if away.done():
+                    if away.done() or (event is None and not await self._may_go_on(who)):
                         break
                     await _piece(send, _ALIVE if event is None else event.encode())
                 if self._watch.closed:
@@ -94,6 +108,9 @@ class Streams:
                 await send({"type": "http.response.body", "body": b""})
             finally:
                 away.cancel()
+                self._open[who].discard(away)
+                if not self._open[who]:
+                    del self._open[who]
                 close: Any = getattr(events, "aclose", None)
                 if close is not None:
                     await close()
