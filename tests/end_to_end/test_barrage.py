@@ -331,6 +331,8 @@ def succeeded(dialect: str, answer: httpx.Response) -> bool:
             return bool(body["code"] == 200)
         case "aitoearn":
             return bool(body["code"] == 0)
+        case "safelight":
+            return answer.is_success
         case _:
             return "Error" not in body["Response"]
 
@@ -468,6 +470,7 @@ def test_bodies_that_are_too_large(
         "tensorslab": "/v1/images/seedreamv4",
         "aigptimage": "/api/v1/jobs/createTask",
         "aitoearn": "/api/ai/image/generate/async",
+        "safelight": "/api/safelight/v1/tasks",
         "tencent": "CreateAigcImageTask",
     }
     request = small.sign(named(dialect), call(dialect, paths[dialect], b" " * 70000))
@@ -475,6 +478,7 @@ def test_bodies_that_are_too_large(
         "tensorslab": (9999, 413),
         "aigptimage": 413,
         "aitoearn": 10002,
+        "safelight": ("too_large", 413),
         "tencent": "RequestSizeLimitExceeded",
     }
 

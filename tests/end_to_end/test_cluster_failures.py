@@ -169,6 +169,7 @@ AWAY: dict[str, tuple[int, Callable[[Any], Any], Any]] = {
     "tensorslab": (503, lambda body: body["code"], 9999),
     "aigptimage": (503, lambda body: body["code"], 503),
     "aitoearn": (200, lambda body: body["code"], 19001),
+    "safelight": (503, lambda body: body["code"], "unavailable"),
     "tencent": (200, lambda body: body["Response"]["Error"]["Code"], "ServiceUnavailable"),
 }
 

@@ -28,6 +28,7 @@ HEADS = {  # of what a stranger may send much to, in every dialect
     "tensorslab": ("/v1/images/seedreamv4", ("content-type: multipart/form-data; boundary=x",)),
     "aigptimage": ("/api/v1/jobs/createTask", ("content-type: application/json",)),
     "aitoearn": ("/api/ai/image/edit/async", ("content-type: application/json",)),
+    "safelight": ("/api/safelight/v1/tasks", ("content-type: application/json",)),
     "tencent": ("/", ("x-tc-action: CreateAigcImageTask", "x-tc-version: 2019-06-12")),
     "tencent form": ("/", ("content-type: application/x-www-form-urlencoded",)),
 }

@@ -1005,7 +1005,7 @@ async def test_an_upload_goes_along_where_the_wire_has_room(houses: Houses, dial
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        ({}, "dialect"),
+        ({}, "url"),  # of a Safelight, which is wherever it is run
         ({"dialect": "nobody"}, "nobody"),
         ({"dialect": "kie", "colour": 1}, "colour"),
         ({"dialect": "kie", "deadline": 0}, "deadline"),
