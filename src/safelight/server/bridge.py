@@ -16,7 +16,7 @@ import random
 import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar
@@ -33,7 +33,7 @@ from safelight.server.bodies import Bodies, Room, inflate
 from safelight.server.conditions import matches, not_modified, read_conditions, with_tag
 from safelight.server.doors import Doors, Entry
 from safelight.server.foresight import Foresight
-from safelight.server.heads import read_headers, write_headers
+from safelight.server.heads import read_head, send_response
 from safelight.server.keys import Keyring
 from safelight.server.metrics import Metrics
 from safelight.server.rates import Rates
@@ -67,7 +67,6 @@ _MOST_BODY, _MOST_FORM = 2**20, 2**18
 _MOST_QUERY = 32 * 1024  # what Tencent's own API takes, and more than any other needs
 _MOST_CARRIED = 32 * 2**20  # bytes of the files that an answer carries
 _CARRYING_SECONDS = 120.0  # in which such an answer is received, or broken off
-_PIECE = 2**18  # bytes of an answer that are sent at once
 _LARGE = 64 * 1024  # bytes that are read apart from the loop, by so many threads
 _READERS = 2
 _T = TypeVar("_T")
@@ -121,7 +120,7 @@ class Bridge:
         if entry is None:
             await self._fallback(scope, receive, send)
             return
-        head = _read_head(scope, entry.path)
+        head = read_head(scope, entry.path)
         # Under its own name all is a dialect's.
         meant = entry.by_name or len(head.query) > _MOST_QUERY or entry.dialect.claims(head)
         if not meant:
@@ -130,13 +129,13 @@ class Bridge:
         room = self._bodies.room("", head)
         response = await self._answer(entry, head, room, receive)
         if not room.size:
-            await _send(response, scope["method"], send)
+            await send_response(response, scope["method"], send)
             return
         # It carries files, which are in memory until they are sent.
         try:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_CARRYING_SECONDS):
-                    await _send(response, scope["method"], send)
+                    await send_response(response, scope["method"], send)
         finally:
             room.leave()
 
@@ -500,33 +499,7 @@ def with_token(dialect: Dialect, command: _Adding, request: Request) -> _Adding:
 # ---------------------------------------------------------------------------------------- ASGI
 
 
-def _read_head(scope: Scope, path: str) -> Request:
-    return Request(
-        method=scope["method"],
-        path=path,
-        query=scope["query_string"].decode("latin-1"),
-        headers=read_headers(scope["headers"]),
-    )
-
-
 def new_request_id() -> str:
     """A UUID (version 4), as Tencent's are: it names a request, and is no secret."""
     digits = f"{random.getrandbits(128):032x}"
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
-
-
-async def _send(response: Response, method: str, send: Callable[[Any], Awaitable[None]]) -> None:
-    start: Mapping[str, Any] = {
-        "type": "http.response.start",
-        "status": response.status,
-        "headers": write_headers(response),
-    }
-    await send(start)
-    body = b"" if method == "HEAD" else response.body
-    # In pieces where it is large: each once the connection has taken the last.
-    at = 0
-    while len(body) - at > _PIECE:
-        piece = body[at : at + _PIECE]
-        await send({"type": "http.response.body", "body": piece, "more_body": True})
-        at += _PIECE
-    await send({"type": "http.response.body", "body": body[at:]})

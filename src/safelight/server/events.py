@@ -26,19 +26,18 @@ from safelight.errors import (
     Malformed,
     NotFound,
     RateLimited,
-    Unauthenticated,
     Unavailable,
 )
 from safelight.links import Links
 from safelight.server.bridge import called_url, fault_of, new_request_id
 from safelight.server.files import Files
-from safelight.server.heads import read_headers, write_headers
+from safelight.server.heads import read_head, send_response
 from safelight.server.keys import Keyring
 from safelight.server.metrics import Metrics
 from safelight.server.streams import MEDIA_TYPE, Streams
 from safelight.store import Store, scripts
 from safelight.task import Task, bare_id
-from safelight.wire import Context, Credential, Request, Response, read_bearer
+from safelight.wire import Context, Request, Response
 
 _PATH = re.compile(rf"(/safelight)?{PREFIX}/(?:tasks/([^/]+)/)?(events|preview)")
 _AGAIN_SECONDS = 5.0
@@ -80,12 +79,7 @@ class Events:
         if scope["type"] == "http" and scope["path"].endswith(("/events", "/preview")):
             found = _PATH.fullmatch(scope["path"])
             if found is not None and scope["method"] in ("GET", "HEAD"):
-                request = Request(
-                    method=scope["method"],
-                    path=scope["path"],
-                    query=scope["query_string"].decode("latin-1"),
-                    headers=read_headers(scope["headers"]),
-                )
+                request = read_head(scope, scope["path"])
                 if found[3] == "preview" or found[2] is None or _accepts(request):
                     await self._answer(_Call(request, scope, receive, send, *found.groups()))
                     return
@@ -178,10 +172,7 @@ class Events:
         return task
 
     async def _identify(self, call: _Call) -> str:
-        secret = read_bearer(call.request)
-        if secret is None:
-            raise Unauthenticated("The Authorization header carries no key", reason="missing")
-        return (await self._keyring.identify(Credential(secret=secret))).id
+        return (await self._keyring.identify_bearer(call.request)).id
 
     def _base(self, call: _Call) -> str:
         if self._public_url is not None:
@@ -228,12 +219,7 @@ class _Call:
     async def send_whole(self, response: Response) -> None:
         """Send an answer."""
         self.begun = True
-        headers = write_headers(response)
-        await self._send(
-            {"type": "http.response.start", "status": response.status, "headers": headers}
-        )
-        body = b"" if self.request.method == "HEAD" else response.body
-        await self._send({"type": "http.response.body", "body": body})
+        await send_response(response, self.request.method, self._send)
 
 
 def _accepts(request: Request) -> bool:

@@ -1,12 +1,39 @@
-"""Headers as they come and go: bytes on a connection, text in our requests and responses."""
+"""Requests and responses as they come and go: bytes on a connection, text in our records."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from safelight.wire import Response
+from starlette.types import Scope, Send
 
+from safelight.wire import Request, Response
+
+_PIECE = 2**18  # bytes of an answer that are sent at once
 _BODILESS = frozenset({204, 304})
+
+
+def read_head(scope: Scope, path: str) -> Request:
+    """The head of a request that ASGI tells, as one for `path`."""
+    return Request(
+        method=scope["method"],
+        path=path,
+        query=scope["query_string"].decode("latin-1"),
+        headers=read_headers(scope["headers"]),
+    )
+
+
+async def send_response(response: Response, method: str, send: Send) -> None:
+    """Send an answer to a request of that method; HEAD is answered without the body."""
+    headers = write_headers(response)
+    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    body = b"" if method == "HEAD" else response.body
+    # In pieces where it is large: each once the connection has taken the last.
+    at = 0
+    while len(body) - at > _PIECE:
+        piece = body[at : at + _PIECE]
+        await send({"type": "http.response.body", "body": piece, "more_body": True})
+        at += _PIECE
+    await send({"type": "http.response.body", "body": body[at:]})
 
 
 def read_headers(lines: Iterable[tuple[bytes, bytes]]) -> tuple[tuple[str, str], ...]:

@@ -11,7 +11,7 @@ from safelight.errors import Unauthenticated
 from safelight.secrets import Vault
 from safelight.store import Store, scripts
 from safelight.store.scripts import KeyRow
-from safelight.wire import Credential, Key
+from safelight.wire import Credential, Key, Request, read_bearer
 
 _MOST_KNOWN = 10_000
 _LOOK_SECONDS = 0.05
@@ -92,6 +92,13 @@ class Keyring:
             if version == self._version and len(self._known) < _MOST_KNOWN:
                 self._known[name] = key
         return key
+
+    async def identify_bearer(self, request: Request) -> Key:
+        """The key that `request` carries as a bearer, or bare. Raises `Unauthenticated`."""
+        secret = read_bearer(request)
+        if secret is None:
+            raise Unauthenticated("The Authorization header carries no key", reason="missing")
+        return await self.identify(Credential(secret=secret))
 
     def _forget(self) -> None:
         """Forget the keys once anything was written since, as a revocation may have been.

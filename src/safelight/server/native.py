@@ -20,12 +20,12 @@ from safelight.dialects.safelight.problems import write_problem
 from safelight.dialects.safelight.reading import read_asked
 from safelight.dialects.safelight.records import KeySaid
 from safelight.dialects.safelight.writing import PREFIX
-from safelight.errors import Malformed, TooLarge, Unauthenticated
+from safelight.errors import Malformed, TooLarge
 from safelight.server.bridge import fault_of, new_request_id
-from safelight.server.heads import read_headers, write_headers
+from safelight.server.heads import read_head, send_response
 from safelight.server.keys import Keyring
 from safelight.server.metrics import Metrics
-from safelight.wire import Context, Credential, Key, Request, Response, Route, Router, read_bearer
+from safelight.wire import Context, Key, Request, Response, Route, Router
 
 ME = Route("me", "GET", f"{PREFIX}/me")
 _MOST_BODY = 64 * 1024
@@ -96,30 +96,18 @@ class Native:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = time.perf_counter()
         op, response = await self._answer(scope, receive)
-        start = {
-            "type": "http.response.start",
-            "status": response.status,
-            "headers": write_headers(response),
-        }
-        await send(start)
-        body = b"" if scope["method"] == "HEAD" else response.body
-        await send({"type": "http.response.body", "body": body})
+        await send_response(response, scope["method"], send)
         self._metrics.request("safelight", op, response.status, time.perf_counter() - began)
 
     async def _answer(self, scope: Scope, receive: Receive) -> tuple[str, Response]:
         """The name of the operation, and its answer, whatever happens."""
-        request = Request(
-            method=scope["method"],
-            path=scope["path"],
-            query=scope["query_string"].decode("latin-1"),
-            headers=read_headers(scope["headers"]),
-        )
+        request = read_head(scope, scope["path"])
         context = Context(request=request, request_id=new_request_id(), now=self._clock())
         op = "unknown"
         try:
             match = self._router.match(request)
             op = match.op
-            key = Key() if match.open else await self.identify(request)
+            key = Key() if match.open else await self._keyring.identify_bearer(request)
             if request.method not in ("GET", "HEAD", "DELETE"):
                 body = await _receive(receive)
                 request = msgspec.structs.replace(request, body=body)
@@ -128,13 +116,6 @@ class Native:
         except Exception as problem:
             fault = fault_of(problem, request.path)
             return op, write_problem(fault, context, of_body=request.method in ("POST", "PATCH"))
-
-    async def identify(self, request: Request) -> Key:
-        """The key that a request was made with. Raises `Unauthenticated`."""
-        secret = read_bearer(request)
-        if secret is None:
-            raise Unauthenticated("The Authorization header carries no key", reason="missing")
-        return await self._keyring.identify(Credential(secret=secret))
 
     async def _me(self, call: Call) -> Response:
         return call.answer(KeySaid(key_id=call.key.id, name=await self._keyring.name(call.key.id)))
