@@ -313,3 +313,28 @@ async def test_a_key_makes_so_many_endpoints(
     await endpoint(serving, receiver.url())
     code, said = await ask(serving, "POST", "/webhooks/endpoints", {"url": receiver.url()})
     assert (code, said["code"]) == (409, "conflict")
+
+
+async def test_what_nobody_reads_ends_the_connection_and_is_not_received(serving: Serving) -> None:
+    received = 0
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        nonlocal received
+        received += 1
+        return {"type": "http.request", "body": bytes(1000), "more_body": True}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/api/safelight/v1/webhooks/endpoints",
+        "query_string": b"",
+        "headers": [(b"content-length", b"1000000000")],
+    }
+    await serving.app.asgi(scope, receive, send)
+
+    assert (sent[0]["status"], received) == (401, 0)
+    assert (b"connection", b"close") in sent[0]["headers"]

@@ -189,7 +189,7 @@ class App:
         documents = Documents(
             (*dialects.named("safelight").routes, *(own.route for own in operations))
         )
-        native = Native(self.keyring, self.metrics, (*operations, *documents.operations()))
+        native = Native(self.keyring, self.metrics, bodies, (*operations, *documents.operations()))
         bridge = Bridge(
             self.doors,
             self.service,

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from starlette.types import Receive
 
 from safelight.errors import BadRequest, TooLarge, Unavailable
-from safelight.wire import Request
+from safelight.wire import Request, Response
 
 _STEP = 2**20  # bytes that are reserved at first for a body whose length nobody says
 _WAIT_SECONDS = 5.0  # for room, which others give back any moment
@@ -152,6 +152,13 @@ class Room:
         except TimeoutError:
             return
         self.unread = False
+
+    async def close(self, receive: Receive, response: Response) -> Response:
+        """`response` as it is to be sent, whatever of the body was not received."""
+        if self.unread:
+            await self.skip(receive)
+        # Where it is unread still, nothing more can come on this connection.
+        return response.with_headers(("connection", "close")) if self.unread else response
 
     def leave(self) -> None:
         """Give the room back."""

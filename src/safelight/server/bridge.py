@@ -159,13 +159,7 @@ class Bridge:
         if call.dialect.foretells and call.match is not None and call.who is not None:
             rate = self._rates.headers(call.dialect.name, call.match.op, call.who)
             response = response.with_headers(*rate)
-        if call.room.unread:
-            await call.room.skip(receive)
-            if call.room.unread:
-                # Nothing more can come on this connection.
-                response = msgspec.structs.replace(
-                    response, headers=(*response.headers, ("connection", "close"))
-                )
+        response = await call.room.close(receive, response)
         op = call.match.op if call.match else "unknown"
         took = time.perf_counter() - began - call.waited
         self._metrics.request(entry.dialect.name, op, response.status, took)

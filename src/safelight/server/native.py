@@ -7,7 +7,6 @@ problems. Whoever edits it keeps the order: the key first, and then the body, wh
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
@@ -20,7 +19,7 @@ from safelight.dialects.safelight.problems import write_problem
 from safelight.dialects.safelight.reading import read_asked
 from safelight.dialects.safelight.records import KeySaid
 from safelight.dialects.safelight.writing import PREFIX
-from safelight.errors import Malformed, TooLarge
+from safelight.server.bodies import Bodies, Room
 from safelight.server.bridge import fault_of, new_request_id
 from safelight.server.heads import read_head, send_response
 from safelight.server.keys import Keyring
@@ -74,11 +73,13 @@ class Native:
         self,
         keyring: Keyring,
         metrics: Metrics,
+        bodies: Bodies,
         operations: Sequence[Operation],
         clock: Callable[[], int] = now_millis,
     ) -> None:
         self._keyring = keyring
         self._metrics = metrics
+        self._bodies = bodies
         self._clock = clock
         own = (Operation(ME, self._me), *operations)
         self._acts = {operation.route.op: operation.act for operation in own}
@@ -103,38 +104,22 @@ class Native:
         """The name of the operation, and its answer, whatever happens."""
         request = read_head(scope, scope["path"])
         context = Context(request=request, request_id=new_request_id(), now=self._clock())
-        op = "unknown"
+        op, room = "unknown", Room(self._bodies, "", request, _BODY_SECONDS)
         try:
             match = self._router.match(request)
             op = match.op
             key = Key() if match.open else await self._keyring.identify_bearer(request)
-            if request.method not in ("GET", "HEAD", "DELETE"):
-                body = await _receive(receive)
-                request = msgspec.structs.replace(request, body=body)
+            room.who = key.id
+            body = await room.receive(receive, _MOST_BODY)
+            request = msgspec.structs.replace(request, body=body)
             call = Call(key, request, dict(match.params), context)
-            return op, await self._acts[op](call)
+            response = await self._acts[op](call)
         except Exception as problem:
             fault = fault_of(problem, request.path)
-            return op, write_problem(fault, context, of_body=request.method in ("POST", "PATCH"))
+            response = write_problem(fault, context, of_body=request.method in ("POST", "PATCH"))
+        finally:
+            room.leave()
+        return op, await room.close(receive, response)
 
     async def _me(self, call: Call) -> Response:
         return call.answer(KeySaid(key_id=call.key.id, name=await self._keyring.name(call.key.id)))
-
-
-async def _receive(receive: Receive) -> bytes:
-    """The body of a request, which is short. Raises `TooLarge`, `Malformed`."""
-    body = bytearray()
-    try:
-        async with asyncio.timeout(_BODY_SECONDS):
-            while True:
-                message = await receive()
-                body += message.get("body", b"")
-                if len(body) > _MOST_BODY:
-                    raise TooLarge(f"The body has more than {_MOST_BODY} bytes")
-                if message["type"] == "http.disconnect":
-                    raise Malformed("", "the body is not whole", "syntax")
-                if not message.get("more_body"):
-                    return bytes(body)
-    except TimeoutError:
-        sentence = f"the body did not come within {_BODY_SECONDS:.0f} seconds"
-        raise Malformed("", sentence, "syntax") from None
