@@ -385,3 +385,12 @@ async def test_a_key_that_was_revoked_unheard_ends_its_streams_too(
     connection.close()
 
     await asyncio.wait_for(stream.ended, 10)
+
+
+async def test_a_query_of_many_parts_is_refused_and_breaks_nothing(serving: Serving) -> None:
+    query = "&".join(["a=1"] * 3000)
+
+    for path in (f"{of_task('0' * 24)}?{query}", f"{PREFIX}/events?{query}"):
+        stream = Stream(serving, path)
+        await stream.end()
+        assert stream.status == 400

@@ -12,7 +12,6 @@ import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any
-from urllib.parse import parse_qs
 
 from starlette.requests import Request as Asked
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -203,9 +202,8 @@ class _Call:
         self._send = send
 
     def argument(self, name: str) -> str | None:
-        """An argument of the query string."""
-        values = parse_qs(self.request.query, max_num_fields=20).get(name)
-        return values[-1] if values else None
+        """An argument of the query string. Raises `Malformed`."""
+        return self.request.arguments().get(name)
 
     def last_event_id(self) -> str | None:
         """The id of the last event that the caller has."""
