@@ -496,3 +496,18 @@ async def test_what_is_left_of_a_rate_is_told_where_there_is_one(start_app: Star
     assert left == ['"create";r=1', '"create";r=0', '"create";r=0']
     assert int(answers[2].headers["retry-after"]) >= 1
     assert "ratelimit" not in others.headers
+
+
+async def test_a_retry_may_be_waited_for_and_is_told_as_repeated(serving: Serving) -> None:
+    first = await serving.post("/api/safelight/v1/tasks", json={"input": {"prompt": "a"}})
+    id = first.json()["id"]
+    await serving.ended(id)
+    path, headers = f"/api/safelight/v1/tasks/{id}/retry", {"idempotency-key": "again"}
+
+    made = await serving.post(path, headers={**headers, "prefer": "wait=20"})
+    again = await serving.post(path, headers=headers)
+
+    assert made.headers["preference-applied"] == "wait=20"
+    assert (made.status_code, made.json()["status"]) == (201, "succeeded")
+    assert made.json()["id"] == again.json()["id"] != id
+    assert again.headers["idempotent-replayed"] == "true"

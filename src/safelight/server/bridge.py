@@ -189,7 +189,7 @@ class Bridge:
             if call.match.waits:
                 return await self._answer_at_end(call, caller.id, receive)
             reply = await self._service.carry_out(caller.id, call.dialect.name, call.command)
-            if isinstance(reply, Task) and isinstance(call.command, Fetch | Submit):
+            if isinstance(reply, Task) and isinstance(call.command, Fetch | Submit | Retry):
                 return await self._answer_with_task(call, caller.id, reply, receive)
             if isinstance(reply, Changed) and not reply.tasks:
                 return await self._answer_with_changes(call, caller.id, reply, receive)
