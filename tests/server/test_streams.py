@@ -16,7 +16,7 @@ from safelight.dialects.safelight.writing import PREFIX
 from safelight.engines import Event, Job, Log, Preview, Progress
 from safelight.store import scripts
 from safelight.store.sqlite import connect
-from safelight.task import Submit
+from safelight.task import Status, Submit
 
 
 class Told(NamedTuple):
@@ -348,6 +348,9 @@ async def test_changes_are_held_until_there_is_one(start_app: StartApp, steps: S
 
     id = await submitted(serving)
     answer = await held
+    async with asyncio.timeout(10):  # nothing is left to come but its end
+        while (await serving.task(id)).status is not Status.RUNNING:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
     nothing = await serving.http.get(f"{PREFIX}/changes", headers={**headers, "prefer": "wait=1"})
 
     assert answer.headers["preference-applied"] == "wait=20"
