@@ -146,7 +146,8 @@ class Bridge:
             request=head,
             request_id=new_request_id(),
             now=self._clock(),
-            base=self._base(entry, head),
+            # Only such a wire tells addresses beside those of files.
+            base=self._base(entry, head) if entry.dialect.foretells else "",
             retention=self._retention,
         )
         call = _Call(entry, context, room)
@@ -342,14 +343,15 @@ class Bridge:
                 if call.dialect.foretells:
                     reply = self._links.with_stream(reply, call.context.now)
                 if reply.artifacts or reply.submit.sources or reply.previews:
-                    return self._links.dress(reply, call.context.base)
+                    return self._links.dress(reply, self._base(call.entry, call.context.request))
                 return reply
             case Page() | Several() | Changed():
-                base = call.context.base
+                base = self._base(call.entry, call.context.request)
                 tasks = tuple(self._links.dress(task, base) for task in reply.tasks)
                 return msgspec.structs.replace(reply, tasks=tasks)
             case Uploaded():
-                return self._links.dress_upload(reply, call.context.base)
+                base = self._base(call.entry, call.context.request)
+                return self._links.dress_upload(reply, base)
             case _:
                 return reply
 
@@ -373,11 +375,11 @@ class _Call:
     """A request on its way: what is known of it so far, for whoever has to answer it."""
 
     __slots__ = (
-        "by_name",
         "carries",
         "command",
         "context",
         "dialect",
+        "entry",
         "match",
         "room",
         "waited",
@@ -386,7 +388,7 @@ class _Call:
 
     def __init__(self, entry: Entry, context: Context, room: Room) -> None:
         self.dialect = entry.dialect
-        self.by_name = entry.by_name
+        self.entry = entry
         self.context = context
         self.room = room
         self.match: Match | None = None
