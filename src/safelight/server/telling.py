@@ -17,6 +17,7 @@ import msgspec
 from standardwebhooks import Webhook
 
 from safelight.callbacks import PROGRESS, STANDARD
+from safelight.dialects.safelight.reading import write_time
 from safelight.links import Links
 from safelight.secrets import Vault
 from safelight.server.posting import Letter
@@ -86,9 +87,7 @@ class Telling:
 
 def write_event(type: str, at: int, said: Any) -> bytes:
     """The body of an event."""
-    moment = datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="milliseconds")
-    time = moment.replace("+00:00", "Z")
-    return msgspec.json.encode({"type": type, "timestamp": time, "data": said})
+    return msgspec.json.encode({"type": type, "timestamp": write_time(at), "data": said})
 
 
 def _sign(id: str, body: bytes, secrets: list[str], now: int) -> tuple[tuple[str, str], ...]:
