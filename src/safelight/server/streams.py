@@ -19,7 +19,7 @@ from starlette.types import Receive, Send
 
 from safelight.dialects.safelight.writing import event_said
 from safelight.server.waiting import Places, gone
-from safelight.server.watch import SOON, Ticket, Watch
+from safelight.server.watch import Ticket, Watch
 from safelight.store import Store, StoreClosed, StoreUnavailable, scripts
 from safelight.store.scripts import Script
 from safelight.task import Task, TaskEvent
@@ -173,36 +173,32 @@ class Streams:
                     await asyncio.sleep(_AWAY_SECONDS)
                     yield None
             while after is not None and not self._over(away):
-                ticket.told = False
-                rows = await self._changes(who, after)
+                rows = await self._changes(who, after) or await self._next(who, after, ticket, away)
                 for row in rows:
                     after = (row.change, row.task.id)
                     yield Sent("task", cursor(*after), tell(row.task))
-                if not rows and not await self._soon(who, after, ticket, away):
+                if not rows:
                     yield None
 
     def _over(self, away: asyncio.Future[None]) -> bool:
         return self._watch.closed or away.done()
 
-    async def _soon(
+    async def _next(
         self, who: str, after: tuple[int, str], ticket: Ticket, away: asyncio.Future[None]
-    ) -> bool:
-        """Wait for something to tell; False where there was nothing for a while."""
+    ) -> tuple[scripts.Changed, ...]:
+        """What changes next; nothing where nothing did for a while."""
         loop = asyncio.get_running_loop()
         until = loop.time() + _ALIVE_SECONDS
         while (left := until - loop.time()) > 0 and not self._over(away):
-            await ticket.changed(left, away)
-            for pause in (0.0, *(SOON if ticket.told else ())):
+            for pause in await ticket.pauses(left, away):
                 await asyncio.sleep(pause)
-                if await self._changes(who, after, 1):
-                    return True
-        return self._over(away)
+                if rows := await self._changes(who, after):
+                    return rows
+        return ()
 
-    async def _changes(
-        self, who: str, after: tuple[int, str], most: int = _BATCH
-    ) -> tuple[scripts.Changed, ...]:
+    async def _changes(self, who: str, after: tuple[int, str]) -> tuple[scripts.Changed, ...]:
         try:
-            return await self._store.read(scripts.changes(who, *after, most, self._oldest()))
+            return await self._store.read(scripts.changes(who, *after, _BATCH, self._oldest()))
         except (StoreUnavailable, StoreClosed):
             await asyncio.sleep(_AWAY_SECONDS)
             return ()

@@ -17,7 +17,7 @@ import msgspec
 from starlette.types import Receive
 
 from safelight.errors import RateLimited, StillRunning, Unavailable
-from safelight.server.watch import SOON, Watch
+from safelight.server.watch import Watch
 from safelight.service import Service
 from safelight.store import StoreUnavailable
 from safelight.task import Changed, Changes, Fetch, Task
@@ -157,8 +157,8 @@ class Waiting:
         away = asyncio.ensure_future(gone(receive))
         try:
             with self.polls.take(who), self._watch.owner(who) as ticket:
-                pauses = [0.0]
-                while not found.tasks:
+                pauses: tuple[float, ...] = (0.0,)  # it may have changed before this was watched
+                while True:
                     for pause in pauses:
                         await asyncio.sleep(pause)
                         with suppress(StoreUnavailable):
@@ -167,11 +167,8 @@ class Waiting:
                             return found
                     left = until - loop.time()
                     if left <= 0 or away.done() or self._watch.closed:
-                        break
-                    await ticket.changed(left, away)
-                    pauses = [0.0, *(SOON if ticket.told else ())]
-                    ticket.told = False
-            return found
+                        return found
+                    pauses = await ticket.pauses(left, away)
         finally:
             away.cancel()
             await asyncio.gather(away, return_exceptions=True)

@@ -20,9 +20,8 @@ from safelight.store import Store, StoreClosed, StoreUnavailable, scripts
 # matters.
 _LOOK_SECONDS, _PROGRESS_SECONDS = 2.0, 0.5
 _MOST_IN_A_LOOK = 1000  # tasks of a query
-# After a notice a list of changes may show nothing yet, for what began before is still being
-# written: it is looked at again after so many seconds.
-SOON = (0.02, 0.05, 0.1, 0.25)
+# Between looks at a list of changes after a notice: what began before it is still being written.
+_SOON = (0.0, 0.02, 0.05, 0.1, 0.25)
 
 
 class Ticket:
@@ -48,6 +47,15 @@ class Ticket:
             await asyncio.wait(waited, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         if self._woken.done():
             self._woken = asyncio.get_running_loop().create_future()
+
+    async def pauses(self, seconds: float, *others: asyncio.Future[Any]) -> tuple[float, ...]:
+        """As `changed`; then the seconds to sleep before each look at a list of changes.
+
+        After a notice it may show nothing yet, and is looked at again.
+        """
+        await self.changed(seconds, *others)
+        told, self.told = self.told, False
+        return _SOON if told else _SOON[:1]
 
 
 class Watch:
