@@ -6,6 +6,7 @@ import asyncio
 import os
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -322,6 +323,21 @@ NEEDED = {
     "SSL_CERT_FILE": "/etc/ssl/certs.pem",
     "HTTP_PROXY": "http://proxy.example:3128",
 }
+
+
+def test_a_server_that_dies_with_words_unread_leaves_no_traceback() -> None:
+    """Its end of the socket is then reset, and not merely at an end."""
+    ours, theirs = socket.socketpair()
+    with ours:
+        code = "from safelight.engines.kit import children; children._read(children._own_socket())"
+        theirs.sendall(b"a word that nobody reads any more")
+        with subprocess.Popen(
+            [sys.executable, "-c", code], stdin=theirs, stderr=subprocess.PIPE
+        ) as child:
+            theirs.close()
+            ours.close()
+            _, said = child.communicate(timeout=30)
+    assert (child.returncode, said) == (0, b"")
 
 
 async def test_a_child_gets_what_its_libraries_need_and_no_key_of_ours(

@@ -297,6 +297,13 @@ def _readable(server: socket.socket, milliseconds: int) -> bool:
 
 def _read(server: socket.socket) -> bytes:
     """One frame from the server; ends the process where the server is gone."""
+    try:
+        return _read_frame(server)
+    except ConnectionError:  # gone with words of ours unread: reset, and not merely ended
+        os._exit(0)
+
+
+def _read_frame(server: socket.socket) -> bytes:
     with server.makefile("rb", buffering=0) as stream:
         header = stream.read(_LENGTH.size) or b""
         if len(header) < _LENGTH.size:
@@ -313,7 +320,7 @@ def _read(server: socket.socket) -> bytes:
 
 def _send(server: socket.socket, word: _Word, value: object = None) -> None:
     frame = pickle.dumps((word, value))
-    with suppress(BrokenPipeError):  # `_die_with` sees to it
+    with suppress(ConnectionError):  # `_die_with` sees to it
         server.sendall(_LENGTH.pack(len(frame)) + frame)
 
 
