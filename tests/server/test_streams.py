@@ -145,8 +145,9 @@ async def test_a_stream_tells_the_task_then_each_change_and_then_its_end(
     assert told["log"]["note"] == "it begins\nto be\n\nseen"
     assert told["progress"] == {"progress": 40}
     assert (told["done"]["status"], len(told["done"]["outputs"])) == ("succeeded", 1)
-    ids = [int(event.id) for event in events]
+    ids = [int(event.id) for event in events[:-1]]
     assert ids == sorted(ids)
+    assert events[-1].id == f"{ids[-1]}-done"
     assert ids[-1] == (await serving.task(id)).revision
     assert serving.app.waiting.polls.free(serving.key.id)
 
@@ -175,6 +176,21 @@ async def test_a_stream_goes_on_where_it_was(start_app: StartApp, steps: Steps) 
     over = Stream(serving, of_task(id), last_event_id=again.events[-1].id)
     await over.end()
     assert over.status == 204  # which stops a browser's EventSource
+
+
+async def test_who_was_cut_off_between_the_last_status_and_the_end_is_told_the_end(
+    serving: Serving,
+) -> None:
+    id = await submitted(serving)
+    await serving.ended(id)
+    last = (await serving.task(id)).revision
+
+    again = Stream(serving, of_task(id), last_event_id=str(last))
+
+    assert [event.name for event in await again.end()] == ["done"]
+    over = Stream(serving, of_task(id), last_event_id=again.events[-1].id)
+    assert await over.end() == []
+    assert over.status == 204
 
 
 async def test_of_a_task_at_its_end_the_end_is_told(serving: Serving) -> None:

@@ -33,7 +33,7 @@ from safelight.server.files import Files
 from safelight.server.heads import read_head, send_response
 from safelight.server.keys import Keyring
 from safelight.server.metrics import Metrics
-from safelight.server.streams import MEDIA_TYPE, Streams
+from safelight.server.streams import DONE, MEDIA_TYPE, Streams
 from safelight.store import Store, scripts
 from safelight.task import Task, bare_id
 from safelight.wire import Context, Request, Response
@@ -110,8 +110,9 @@ class Events:
     async def _task(self, call: _Call, id: str) -> None:
         """A stream of one task's events. Raises `Fault`."""
         task = await self._find(call, id)
-        last = _number(call.last_event_id())
-        if task.ended and last is not None and last >= task.revision:
+        said = call.last_event_id()
+        last = _number(said)
+        if task.ended and said is not None and said.endswith(DONE):
             await call.send_whole(Response(status=204))  # which stops a browser's EventSource
             return
         tell = partial(self._tell, self._base(call))
@@ -229,9 +230,10 @@ def _number(text: str | None) -> int | None:
     """The revision that an id names; None where there is none. Raises `InvalidValue`."""
     if text is None:
         return None
-    if not re.fullmatch(r"[0-9]{1,10}", text):
+    number = text.removesuffix(DONE)
+    if not re.fullmatch(r"[0-9]{1,10}", number):
         raise InvalidValue("not an id of an event of a task", parameter="Last-Event-ID")
-    return int(text)
+    return int(number)
 
 
 def _cursor(text: str | None) -> tuple[int, str] | None:

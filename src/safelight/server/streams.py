@@ -25,6 +25,7 @@ from safelight.store.scripts import Script
 from safelight.task import Task, TaskEvent
 
 MEDIA_TYPE = "text/event-stream"
+DONE = "-done"  # what the id of a task's last event ends with
 _HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-store"),
@@ -219,7 +220,8 @@ class _Told:
             yield self._row(row)
         self.number = max(self.number, task.revision)
         for name, said in self._state(task, self.task):
-            yield Sent(name, str(self.number), said)
+            # Told the last status, one has not been told the end.
+            yield Sent(name, f"{self.number}{DONE if task.ended else ''}", said)
         self.task = task
 
     def _row(self, row: scripts.EventRow) -> Sent:
