@@ -243,15 +243,22 @@ class Service:
         """The tasks that changed since; without a `since`, where to begin."""
         if not 1 <= asked.limit <= _MOST_IN_A_LIST:
             raise InvalidValue(f"limit: must be 1 to {_MOST_IN_A_LIST}", parameter="limit")
+        feed = self._store.feed
         if asked.since is None:
-            return Changed(tasks=(), after=await self._store.read(scripts.last_change(who)))
+            after = await self._store.read(scripts.last_change(who))
+            return Changed(tasks=(), after=after, feed=feed)
         change, id = asked.since
+        if asked.feed != feed:
+            raise _expired()
         script = scripts.changes(who, change, id, asked.limit + 1, self._oldest())
         found = await self._store.read_aside(script)
+        if not found and await self._store.read(scripts.is_to_come(change)):
+            raise _expired()
         told = found[: asked.limit]
         after = (told[-1].change, told[-1].task.id) if told else asked.since
         more = len(found) > asked.limit
-        return Changed(tasks=tuple(each.task for each in told), after=after, more=more)
+        tasks = tuple(each.task for each in told)
+        return Changed(tasks=tasks, after=after, feed=feed, more=more)
 
     async def events(self, who: str, asked: Events) -> History:
         """What happened to a task. Raises `NotFound`."""
@@ -547,6 +554,15 @@ def _check_demands(submit: Submit, place: Place) -> None:
     if not place.engine.traits.passes_on:
         for name in submit.demands:
             raise Unsupported(f"{name}: {CANNOT}", parameter=name)
+
+
+def _expired() -> InvalidValue:
+    """That a place among the changes is none any more, since the database is another."""
+    return InvalidValue(
+        "cursor: expired, for the database was restored since: begin without one, and look at all "
+        "tasks",
+        parameter="cursor",
+    )
 
 
 def _different() -> Conflict:

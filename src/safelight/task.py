@@ -177,11 +177,12 @@ class FetchMany(Record, frozen=True, kw_only=True):
 class Changes(Record, frozen=True, kw_only=True):
     """Ask for one's own tasks whose status has changed since, in the order of their changes.
 
-    `since` is `Changed.after` of the answer before; where it is None there is none yet, and only
-    what changes from now on is asked for.
+    `since` and `feed` are `Changed.after` and its `feed` of the answer before; where `since` is
+    None there is none yet, and only what changes from now on is asked for.
     """
 
     since: tuple[int, str] | None = None
+    feed: str = ""
     limit: int = 100
     cursor: str | None = None  # the same, in the words of a wire
 
@@ -459,6 +460,7 @@ class Changed(Record, frozen=True, kw_only=True):
 
     tasks: tuple[Task, ...]
     after: tuple[int, str] = (0, "")
+    feed: str = ""  # what `after` belongs to
     more: bool = False
     cursor: str | None = None  # where to go on, in the words of a wire
 

@@ -464,6 +464,21 @@ async def test_changes_are_told_from_where_one_was(serving: Serving) -> None:
         assert (refused.status_code, refused.json()["parameter"]) == (400, "cursor")
 
 
+async def test_a_cursor_of_changes_from_before_a_restore_is_refused_by_name(
+    serving: Serving,
+) -> None:
+    old = forged(1, 1, "", "0123456789ab")
+    refused = (
+        await ask(serving, "GET", f"/changes?cursor={old}"),
+        await ask(serving, "GET", f"/events?last_event_id={old}"),
+        await ask(serving, "GET", f"/changes?cursor={forged(1, 2**62, '', '')}"),
+    )
+
+    for answer in refused:
+        assert (answer.status_code, answer.json()["parameter"]) == (400, "cursor")
+        assert "expired" in answer.json()["detail"]
+
+
 async def test_what_happened_to_a_task_is_told(serving: Serving) -> None:
     id = (await create(serving))["id"]
     await serving.ended(id)

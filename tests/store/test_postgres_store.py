@@ -566,3 +566,32 @@ async def test_a_role_that_may_create_nothing_works_where_all_is_there(url: str)
         await store.close()
         await owner.execute(f"drop owned by {role}; drop role {role};")
         await owner.close()
+
+
+async def test_after_a_restore_into_another_server_changes_are_numbered_anew(
+    postgres: PostgresServer,
+) -> None:
+    """Its transactions have lower numbers than those of the server that the rows come from."""
+    async with postgres.lent() as url:
+        store = await PostgresStore.open(await Database.open(url))
+        same = await PostgresStore.open(await Database.open(url))
+        await store.write(add(IDS[0], "sketch"))
+        await store.write(add(IDS[1], "sketch"))
+        await ask(url, "update tasks set change = change + 1000000000")
+        before = await ask(url, "select max(change) from tasks")
+        assert await store.read(scripts.is_to_come(before))
+        await store.close()
+
+        restored = await PostgresStore.open(await Database.open(url))
+        again = await PostgresStore.open(await Database.open(url))
+        assert same.feed == store.feed != restored.feed == again.feed
+        now = await restored.read(scripts.last_change("alice"))
+        assert not await restored.read(scripts.is_to_come(now[0]))
+        await restored.write(scripts.cancel(IDS[0], "alice", NOW))
+        told = await restored.read(scripts.changes("alice", *now, 9, 0))
+        everything = await restored.read(scripts.changes("alice", 0, "", 9, 0))
+        for each in (same, restored, again):
+            await each.close()
+
+    assert [each.task.id for each in told] == [IDS[0]]
+    assert [each.task.id for each in everything] == [IDS[1], IDS[0]]

@@ -724,3 +724,20 @@ BROKEN = (
     # What no waiting mends.
     *("Corrupt", "Empty", "Format", "Internal", "NoLFS", "NotADB"),
 )
+
+
+async def test_changes_are_numbered_on_where_the_last_one_is_gone(tmp_path: Path) -> None:
+    store = SQLiteStore.open(tmp_path / "store.db")
+    await store.write(scripts.add(task(), ""))
+    last = await store.read(scripts.last_change("alice"))
+    await store.write(scripts.delete((ID,), "alice", None))
+    await store.close()
+    await asyncio.sleep(0.002)  # numbers begin with the time, in milliseconds
+
+    store = SQLiteStore.open(tmp_path / "store.db")
+    other = new_id(NOW + 1, bytes(6))
+    await store.write(scripts.add(task(other), ""))
+    told = await store.read(scripts.changes("alice", *last, 9, 0))
+    await store.close()
+
+    assert [each.task.id for each in told] == [other]

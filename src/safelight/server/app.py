@@ -211,6 +211,7 @@ class App:
             Streams(self.store, self.watch, self.waiting.polls, self.oldest),
             self.keyring,
             self.store,
+            self.service,
             links,
             files,
             self.metrics,

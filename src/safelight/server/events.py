@@ -17,7 +17,7 @@ from starlette.requests import Request as Asked
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from safelight.clock import now_millis
-from safelight.dialects.safelight.cursors import read_cursor, write_cursor
+from safelight.dialects.safelight.cursors import read_cursor_of_any, write_cursor
 from safelight.dialects.safelight.problems import write_problem
 from safelight.dialects.safelight.writing import PREFIX, task_object
 from safelight.errors import (
@@ -34,8 +34,9 @@ from safelight.server.heads import read_head, send_response
 from safelight.server.keys import Keyring
 from safelight.server.metrics import Metrics
 from safelight.server.streams import DONE, MEDIA_TYPE, Streams
+from safelight.service import Service
 from safelight.store import Store, scripts
-from safelight.task import Task, bare_id
+from safelight.task import Changes, Task, bare_id
 from safelight.wire import Context, Request, Response
 
 _PATH = re.compile(rf"(/safelight)?{PREFIX}/(?:tasks/([^/]+)/)?(events|preview)")
@@ -51,6 +52,7 @@ class Events:
         streams: Streams,
         keyring: Keyring,
         store: Store,
+        service: Service,
         links: Links,
         files: Files,
         metrics: Metrics,
@@ -65,6 +67,7 @@ class Events:
         self._streams = streams
         self._keyring = keyring
         self._store = store
+        self._service = service
         self._links = links
         self._files = files
         self._metrics = metrics
@@ -121,10 +124,24 @@ class Events:
     async def _all(self, call: _Call) -> None:
         """A stream of all that happens to a caller's tasks. Raises `Fault`."""
         who = await self._identify(call)
-        after = _cursor(call.last_event_id())
+        after = await self._place(who, call.last_event_id())
         tell = partial(self._tell, self._base(call))
-        stream = partial(self._streams.of_owner, who, after, _write_cursor, tell)
+        stream = partial(self._streams.of_owner, who, after, self._write_cursor, tell)
         await self._send(call, who, stream)
+
+    async def _place(self, who: str, text: str | None) -> tuple[int, str] | None:
+        """The place that an id names: a cursor of `/changes`. Raises `InvalidValue`."""
+        if text is None:
+            return None
+        try:
+            since, feed = read_cursor_of_any(text)
+        except Malformed as problem:
+            raise InvalidValue(str(problem), parameter="Last-Event-ID") from None
+        await self._service.changes(who, Changes(since=since, feed=feed, limit=1))
+        return since
+
+    def _write_cursor(self, change: int, id: str) -> str:
+        return write_cursor((change, id), self._store.feed)
 
     async def _send(self, call: _Call, who: str, stream: Any) -> None:
         places = self._streams.places
@@ -234,15 +251,3 @@ def _number(text: str | None) -> int | None:
     if not re.fullmatch(r"[0-9]{1,10}", number):
         raise InvalidValue("not an id of an event of a task", parameter="Last-Event-ID")
     return int(number)
-
-
-def _cursor(text: str | None) -> tuple[int, str] | None:
-    """The place that an id names: the same cursor as that of `/changes`. Raises `InvalidValue`."""
-    try:
-        return None if text is None else read_cursor(text)
-    except Malformed as problem:
-        raise InvalidValue(str(problem), parameter="Last-Event-ID") from None
-
-
-def _write_cursor(change: int, id: str) -> str:
-    return write_cursor((change, id))

@@ -58,6 +58,9 @@ def own(problem: Exception) -> Exception:
 class Store(Protocol):
     """A database that carries out scripts. Everything raises `StoreUnavailable`."""
 
+    feed: str
+    """Names the way in which changes are numbered: another one says that they began anew."""
+
     async def get(self, id: str, owner: str, oldest: int) -> Task | None:
         """The task of that owner; None where there is none, or it ended at `oldest` or before."""
 

@@ -7,6 +7,7 @@ a notice of that transaction: heard once it is committed, and only then.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -51,6 +52,14 @@ _MOST_READS = 2
 _MOST_IN_A_READ = 500
 
 _FATE = "select pg_xact_status($1::text::xid8)"
+_FEED = 12  # characters of its name
+_RENUMBERING = "renumber changes"  # a chore
+_LAST = TEXTS.of(Query("last_change_of_all", {}))[0].rstrip("; \n")
+_RESTORED = f"select ({_LAST}) >= txid_snapshot_xmax(txid_current_snapshot())"
+_RENUMBERED = (
+    "insert into chores (name, done) values ($1, extract(epoch from clock_timestamp()) * 1000)"
+    " on conflict (name) do update set done = greatest(excluded.done, chores.done + 1)"
+)
 _NOW = "select (extract(epoch from clock_timestamp()) * 1000000)::bigint"
 _GET = f"select {TASK} from tasks where id = any($1::text[])"  # noqa: S608
 
@@ -58,8 +67,9 @@ _GET = f"select {TASK} from tasks where id = any($1::text[])"  # noqa: S608
 class PostgresStore:
     """A store in a PostgreSQL database. Build it with `open`; closing it closes the database."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, feed: str = "") -> None:
         self.database = database
+        self.feed = feed
         self._groups = Groups(database)
         self._asking = Asking(self._read_asked)
         self._reads: set[asyncio.Task[None]] = set()
@@ -77,8 +87,7 @@ class PostgresStore:
 
         Raises `SchemaTooNew`, `StoreUnavailable`.
         """
-        await migrate(database)
-        return cls(database)
+        return cls(database, await migrate(database))
 
     async def get(self, id: str, owner: str, oldest: int) -> Task | None:
         self._check_open()
@@ -242,8 +251,8 @@ def _told_as_unavailable() -> Iterator[None]:
 # -------------------------------------------------------------------------------------- migration
 
 
-async def migrate(database: Database) -> None:
-    """Bring the database to this code's schema, and the queue to PgQueuer's.
+async def migrate(database: Database) -> str:
+    """Bring the database to this code's schema, and the queue to PgQueuer's; the store's `feed`.
 
     Any number of processes may do so at once: one does it and the others wait for it. Raises
     `SchemaTooNew`, `StoreUnavailable`.
@@ -255,7 +264,9 @@ async def migrate(database: Database) -> None:
                     "select pg_advisory_xact_lock($1)", _LOCK, timeout=_MIGRATION_SECONDS
                 )
                 await _migrate_ours(connection)
+                feed = await _find_feed(connection)
             await _migrate_queue(connection)
+    return feed
 
 
 async def _migrate_ours(connection: Connection) -> None:
@@ -275,6 +286,24 @@ async def _migrate_ours(connection: Connection) -> None:
     if not await queries.schema_is_installed():
         await queries.install(create_schema=False)
         await queries.optimize_autovacuum()
+
+
+async def _find_feed(connection: Connection) -> str:
+    """What names the numbers of changes, which are those of this server's transactions.
+
+    Where there are some that are still to come the database was restored from another server:
+    changes are numbered anew, and what was numbered before comes before all that is.
+    """
+    if await connection.fetchval(_RESTORED):
+        await connection.execute("update tasks set change = 0", timeout=_MIGRATION_SECONDS)
+        await connection.execute(_RENUMBERED, _RENUMBERING)
+    begun = await connection.fetchval("select done from chores where name = $1", _RENUMBERING)
+    try:
+        async with connection.transaction():
+            server = await connection.fetchval("select system_identifier from pg_control_system()")
+    except asyncpg.InsufficientPrivilegeError:
+        server = 0
+    return hashlib.sha256(f"{server} {begun or 0}".encode()).hexdigest()[:_FEED]
 
 
 async def _migrate_queue(connection: Connection) -> None:

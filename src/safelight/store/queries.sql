@@ -61,6 +61,10 @@ limit :limit;
 select coalesce(max(change), 0) from tasks
 where owner = :owner and change < txid_snapshot_xmin(txid_current_snapshot());
 
+-- name: is_to_come(change)
+-- Whether no transaction has had that number yet.
+select case when :change >= txid_snapshot_xmin(txid_current_snapshot()) then 1 else 0 end;
+
 -- name: last_change_of_all()
 -- Of all callers, one after the other, for the index of changes begins with them.
 with recursive owners (owner) as (

@@ -680,6 +680,11 @@ def last_change(owner: str) -> Script[tuple[int, str]]:
     return rows[0][0], _LAST
 
 
+def is_to_come(change: int) -> Script[bool]:
+    """Whether no change has had that number yet: it was told by another database, or made up."""
+    return bool((yield Query("is_to_come", {"change": change}))[0][0])
+
+
 def unfinished(after: str, limit: int) -> Script[tuple[str, ...]]:
     """Ids of tasks that are not at an end, in the order of acceptance, after that one."""
     rows = yield Query("unfinished_tasks", {"after": after or _FIRST, "limit": limit})

@@ -101,6 +101,7 @@ class SQLiteStore:
         self._crowd = 0  # how many writes the last commit carried
         self._commit_seconds = _GATHER_SECONDS  # what it took
         self._closed = False
+        self.feed = ""  # numbers go up for ever: see `Transactions`
         self._asking = Asking(self._get_all)
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(
@@ -376,7 +377,8 @@ def _must(written: list[_T] | None) -> list[_T]:
 class Transactions:
     """Numbers the transactions of the connection that writes, for PostgreSQL's own functions.
 
-    One writes at a time, so they are seen in the order of their numbers.
+    One writes at a time, so they are seen in the order of their numbers. Where the last number is
+    not known the time says one: the task that had the last may be gone, or a backup be older.
     """
 
     def __init__(self, writer: apsw.Connection) -> None:
@@ -390,7 +392,7 @@ class Transactions:
         version = cast(int, self._writer.pragma("data_version"))
         if version != self._version:  # another process has written
             self._version = version
-            self._number = max(self._number, self._last())
+            self._number = max(self._number, self._last(), time.time_ns() // 1_000_000)
         self._number += 1
 
     def _current(self, *_: object) -> int:

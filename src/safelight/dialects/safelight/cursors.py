@@ -39,6 +39,14 @@ def write_cursor(place: tuple[int, str], digest: str = "") -> str:
 
 def read_cursor(text: str, digest: str = "") -> tuple[int, str]:
     """The place that a cursor says. Raises `Malformed`."""
+    place, asked = read_cursor_of_any(text)
+    if asked != digest:
+        raise Malformed("cursor", "given for a list with other filters")
+    return place
+
+
+def read_cursor_of_any(text: str) -> tuple[tuple[int, str], str]:
+    """The place that a cursor says, and the digest of what was asked. Raises `Malformed`."""
     try:
         if len(text) > _MOST:
             raise ValueError(text[:_MOST])
@@ -49,8 +57,6 @@ def read_cursor(text: str, digest: str = "") -> tuple[int, str]:
         raise Malformed("cursor", "not one that was given here") from None
     if version != _VERSION:
         raise Malformed("cursor", "of another version of the server: begin without one")
-    if asked != digest:
-        raise Malformed("cursor", "given for a list with other filters")
     if not 0 <= number <= _LARGEST or not _ID.fullmatch(id):
         raise Malformed("cursor", "not one that was given here")
-    return number, id
+    return (number, id), asked

@@ -271,9 +271,8 @@ def _write_said(op: str, reply: Reply, context: Context) -> msgspec.Struct:
         case Several() if op == "query":
             return TaskList(tasks=tasks(reply.tasks), missing=reply.missing)
         case Changed() if op == "changes":
-            return ChangeList(
-                tasks=tasks(reply.tasks), cursor=write_cursor(reply.after), more=reply.more
-            )
+            cursor = write_cursor(reply.after, reply.feed)
+            return ChangeList(tasks=tasks(reply.tasks), cursor=cursor, more=reply.more)
         case History() if op == "events":
             return EventList(events=tuple(map(event_said, reply.events)), last=reply.last)
         case Catalogue() if op in ("models", "model"):

@@ -8,7 +8,12 @@ from urllib.parse import parse_qsl, urlencode
 
 import msgspec
 
-from safelight.dialects.safelight.cursors import digest_of, read_cursor, write_cursor
+from safelight.dialects.safelight.cursors import (
+    digest_of,
+    read_cursor,
+    read_cursor_of_any,
+    write_cursor,
+)
 from safelight.dialects.safelight.queries import Query, flag_text
 from safelight.dialects.safelight.reading import read_time, write_time
 from safelight.dialects.safelight.records import (
@@ -157,12 +162,15 @@ def read_changes(request: Request) -> Changes:
     query = Query.of(request)
     cursor, limit = query.text("cursor"), query.number("limit", CHANGES, 1, MOST_CHANGES)
     query.end()
-    return Changes(since=None if cursor is None else read_cursor(cursor), limit=limit)
+    if cursor is None:
+        return Changes(limit=limit)
+    since, feed = read_cursor_of_any(cursor)
+    return Changes(since=since, feed=feed, limit=limit)
 
 
 def write_changes(asked: Changes) -> dict[str, Any]:
     """The query that asks for changes."""
     cursor = asked.cursor
     if cursor is None and asked.since is not None:
-        cursor = write_cursor(asked.since)
+        cursor = write_cursor(asked.since, asked.feed)
     return {"cursor": cursor, "limit": asked.limit}
