@@ -37,6 +37,9 @@ class Sealing(Protocol):
     def encrypt(self, secret: str) -> str:
         """The secret as it is kept."""
 
+    def decrypt(self, encrypted: str) -> str:
+        """The secret that is kept so."""
+
 
 class Callbacks:
     """Judges what callers say of where they want to be told."""
@@ -82,6 +85,10 @@ class Callbacks:
             secret=self._vault.encrypt(callback.secret) if callback.secret is not None else None,
             format=callback.format,
         )
+
+    def unseal(self, sealed: str) -> str:
+        """A secret that is kept. Raises `WrongSecret`."""
+        return self._vault.decrypt(sealed)
 
     def new_secret(self) -> str:
         """A secret that signs."""

@@ -279,9 +279,19 @@ class Service:
         seed = {"seed": task.seed} if asked.same_seed else {"seed": None}
         words = {**seed, **asked.words, "extra": {}, "parent": task.id, "idempotency_key": key}
         submit = msgspec.structs.replace(task.submit, **words)
+        submit = await self._with_secret(task.id, submit)
         async with self._retrying:  # the sources are in memory, until they are kept
             submit = await self._load_sources(submit)
             return await self._accept(who, dialect, submit, said)
+
+    async def _with_secret(self, earlier: str, submit: Submit) -> Submit:
+        """`submit` with the secret that signs for an earlier task's own address."""
+        if submit.callback is None or self._callbacks is None:
+            return submit
+        sealed = await self._store.read(hooks.callback_secret(earlier))
+        secret = None if sealed is None else self._callbacks.unseal(sealed)
+        told = msgspec.structs.replace(submit.callback, secret=secret)
+        return msgspec.structs.replace(submit, callback=told)
 
     async def _load_sources(self, submit: Submit) -> Submit:
         """`submit` with what is kept of its sources, to be kept anew. Raises `InvalidValue`."""

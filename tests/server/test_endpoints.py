@@ -114,6 +114,25 @@ async def test_a_task_has_an_address_of_its_own(serving: Serving, receiver: Rece
     assert listed == {"endpoints": []}
 
 
+async def test_a_retried_task_is_told_as_the_first_was(
+    serving: Serving, receiver: Receiver
+) -> None:
+    secret = "whsec_" + "c2VjcmV0" * 5
+    own = {"url": receiver.url("/own"), "secret": secret, "events": ["task.running", "task.ended"]}
+    _, first = await ask(serving, "POST", "/tasks", {**TASK, "callback": own})
+    await receiver.until(2, "/own")
+    await serving.ended(first["id"])
+
+    code, again = await ask(serving, "POST", f"/tasks/{first['id']}/retry", {})
+    letters = (await receiver.until(4, "/own"))[2:]
+
+    assert code == 201
+    assert secret not in str(again)
+    assert {letter.said["data"]["id"] for letter in letters} == {again["id"]}
+    for letter in letters:
+        standardwebhooks.Webhook(secret).verify(letter.body, letter.headers)
+
+
 def by_the_sample_of_kies_page(body: dict[str, Any], headers: dict[str, str], key: str) -> bool:
     """As its sample in Python does: it reads `task_id`, and `taskId` where there is none."""
     data = body["data"]

@@ -214,6 +214,12 @@ def add_callback(
         yield Tell(DELIVERY, id)
 
 
+def callback_secret(task_id: str) -> Script[str | None]:
+    """The secret that signs for a task's own address; None where it has none of its own."""
+    rows = yield Query("callback_secret", {"task_id": task_id})
+    return rows[0][0] if rows else None
+
+
 # ---------------------------------------------------------------------------------------- sending
 
 

@@ -450,6 +450,9 @@ update endpoints set used = :now where owner = :owner and origin = :origin and u
 -- name: get_origin(owner, origin)
 select id from endpoints where owner = :owner and origin = :origin;
 
+-- name: callback_secret(task_id)
+select secret from callbacks where task_id = :task_id;
+
 -- name: add_callback(task_id, endpoint, url, events, secret, format)!
 insert into callbacks (task_id, endpoint, url, events, secret, format)
 values (:task_id, :endpoint, :url, :events, :secret, :format);
