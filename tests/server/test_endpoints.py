@@ -317,7 +317,11 @@ async def test_deliveries_are_paged(serving: Serving, receiver: Receiver) -> Non
     path = "/webhooks/deliveries?limit=2"
     _, page = await ask(serving, "GET", path)
     seen += [each["id"] for each in page["deliveries"]]
-    _, page = await ask(serving, "GET", f"{path}&cursor={page['next_cursor']}")
+    cursor = page["next_cursor"]
+    code, said = await ask(serving, "GET", f"{path}&state=failed&cursor={cursor}")
+    assert (code, said["parameter"]) == (400, "cursor")
+    assert "other filters" in said["detail"]
+    _, page = await ask(serving, "GET", f"{path}&cursor={cursor}")
     seen += [each["id"] for each in page["deliveries"]]
 
     assert len(seen) == len(set(seen)) == 3 and "next_cursor" not in page

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from collections.abc import Callable
 from enum import StrEnum
@@ -13,10 +11,11 @@ from msgspec import UNSET
 
 from safelight.callbacks import TEST, Callbacks, check_events, check_secret, write_events
 from safelight.clock import now_millis
+from safelight.dialects.safelight.cursors import digest_of, read_cursor, write_cursor
 from safelight.dialects.safelight.queries import Query
 from safelight.dialects.safelight.reading import read_time
 from safelight.dialects.safelight.writing import PREFIX
-from safelight.errors import Conflict, Malformed, NotFound
+from safelight.errors import Conflict, NotFound
 from safelight.secrets import Vault
 from safelight.server.hook_records import (
     DeliveryPage,
@@ -173,12 +172,14 @@ class Webhooks:
         limit = query.number("limit", _USUAL, 1, _MOST)
         query.end()
         task = named if named is None else bare_id(named) or named
-        before = None if cursor is None else _read_cursor(cursor)
+        asked = digest_of((endpoint, state, task))
+        before = None if cursor is None else read_cursor(cursor, asked, _ID)
         rows = await self._store.read(
             hooks.list_deliveries(call.key.id, endpoint, state, task, before, limit + 1)
         )
         shown = rows[:limit]
-        following = _write_cursor(shown[-1]) if len(rows) > limit else UNSET
+        last = (shown[-1].created, shown[-1].id) if len(rows) > limit else None
+        following = UNSET if last is None else write_cursor(last, asked)
         said = tuple(map(delivery_said, shown))
         return call.answer(DeliveryPage(deliveries=said, next_cursor=following))
 
@@ -211,18 +212,3 @@ def _there(row: _Row | None) -> _Row:
 def _plain(text: str | None) -> str | None:
     """A word of a query, as both databases compare it."""
     return text if text is None or _ID.fullmatch(text) else "-"
-
-
-def _write_cursor(row: DeliveryRow) -> str:
-    return base64.urlsafe_b64encode(f"{row.created} {row.id}".encode()).decode().rstrip("=")
-
-
-def _read_cursor(text: str) -> tuple[int, str]:
-    try:
-        said = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode()
-        created, _, id = said.partition(" ")
-        if not (created.isascii() and created.isdecimal() and len(created) <= 18):
-            raise ValueError
-        return int(created), _plain(id) or ""
-    except (ValueError, binascii.Error):
-        raise Malformed("cursor", "none that was told here") from None

@@ -17,7 +17,7 @@ import msgspec
 from safelight.errors import Malformed
 
 _VERSION = 1
-_MOST = 200  # characters
+_MOST = 400  # characters
 _DIGEST = 12  # bytes
 _LARGEST = 2**62
 _ID = re.compile(r"[0-9a-f]{24}|g|")  # g is after all of them
@@ -37,15 +37,15 @@ def write_cursor(place: tuple[int, str], digest: str = "") -> str:
     return base64.urlsafe_b64encode(said).rstrip(b"=").decode()
 
 
-def read_cursor(text: str, digest: str = "") -> tuple[int, str]:
-    """The place that a cursor says. Raises `Malformed`."""
-    place, asked = read_cursor_of_any(text)
+def read_cursor(text: str, digest: str = "", ids: re.Pattern[str] = _ID) -> tuple[int, str]:
+    """The place that a cursor says, with an id like those. Raises `Malformed`."""
+    place, asked = read_cursor_of_any(text, ids)
     if asked != digest:
         raise Malformed("cursor", "given for a list with other filters")
     return place
 
 
-def read_cursor_of_any(text: str) -> tuple[tuple[int, str], str]:
+def read_cursor_of_any(text: str, ids: re.Pattern[str] = _ID) -> tuple[tuple[int, str], str]:
     """The place that a cursor says, and the digest of what was asked. Raises `Malformed`."""
     try:
         if len(text) > _MOST:
@@ -57,6 +57,6 @@ def read_cursor_of_any(text: str) -> tuple[tuple[int, str], str]:
         raise Malformed("cursor", "not one that was given here") from None
     if version != _VERSION:
         raise Malformed("cursor", "of another version of the server: begin without one")
-    if not 0 <= number <= _LARGEST or not _ID.fullmatch(id):
+    if not 0 <= number <= _LARGEST or not ids.fullmatch(id):
         raise Malformed("cursor", "not one that was given here")
     return (number, id), asked
