@@ -454,6 +454,11 @@ class Several(Record, frozen=True, kw_only=True):
     tasks: tuple[Task, ...]
     missing: tuple[str, ...] = ()
 
+    @property
+    def any_over(self) -> bool:
+        """Whether one of them is at its end, or is not there."""
+        return bool(self.missing) or any(task.ended for task in self.tasks)
+
 
 class Changed(Record, frozen=True, kw_only=True):
     """Tasks as they are, in the order of their last changes. There may be `more` already."""

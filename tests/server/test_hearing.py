@@ -18,7 +18,7 @@ from safelight.links import Links
 from safelight.secrets import Vault
 from safelight.server.conditions import Conditions, matches, read_conditions
 from safelight.store import scripts
-from safelight.task import Command, Fetch, Kind, Status, Submit, Task
+from safelight.task import Command, Fetch, FetchMany, Kind, Status, Submit, Task
 from safelight.wire import Key, Request, Response
 
 WIRES = sorted(dialects.own())
@@ -71,6 +71,69 @@ async def submitted(serving: Serving) -> str:
     )
     await until(lambda: serving.app.worker.runs(task.id))
     return task.id
+
+
+async def ask_for(serving: Serving, *ids: str, wait: int = 20) -> httpx.Response:
+    """Ask for several tasks at once, on our own wire."""
+    return await ask(serving, "safelight", FetchMany(ids=ids), prefer=f"wait={wait}")
+
+
+async def test_several_tasks_are_waited_for_in_one_request(start_app: StartApp, gate: Gate) -> None:
+    serving = await start_app(gate, concurrency=2)
+    ids = [await submitted(serving) for _ in range(2)]
+    for id in ids:
+        await running(serving, id)
+    waiting = asyncio.create_task(ask_for(serving, *ids))
+    await until(lambda: serving.app.watch.waits)
+
+    await gate.percent.put(20)  # which is no end
+    await serving.app.store.write(scripts.cancel(ids[1], serving.key.id, now_millis()))
+    began = time.monotonic()
+    told = await waiting
+
+    assert time.monotonic() - began < 1.5
+    assert told.headers["preference-applied"] == "wait=20"
+    assert [task["status"] for task in told.json()["tasks"]] == ["running", "canceled"]
+    assert not serving.app.watch.waits
+    # One is at its end, or not there: there is something to tell.
+    for more in ((ids[0], ids[1]), (ids[0], "0" * 24)):
+        assert "preference-applied" not in (await ask_for(serving, *more)).headers
+    gate.open.set()
+
+
+async def test_several_tasks_are_waited_for_so_long(start_app: StartApp, gate: Gate) -> None:
+    serving = await start_app(gate, max_long_polls=2)
+    id = await submitted(serving)
+
+    began = time.monotonic()
+    told = await ask_for(serving, id, id, wait=1)
+    took = time.monotonic() - began
+    waiting = asyncio.create_task(ask_for(serving, id))
+    await until(lambda: serving.app.watch.waits)
+    at_once = await ask_for(serving, id)  # half of the places are for other keys
+    deleting = scripts.delete((id,), serving.key.id, None)
+    await serving.app.store.write(deleting)
+    gone = await waiting
+
+    assert 1 <= took < 3
+    assert (told.headers["preference-applied"], len(told.json()["tasks"])) == ("wait=1", 2)
+    assert "preference-applied" not in at_once.headers
+    assert gone.json()["missing"] == [id]
+    gate.open.set()
+
+
+async def test_who_waits_for_several_tasks_is_answered_when_the_server_stops(
+    start_app: StartApp, gate: Gate
+) -> None:
+    serving = await start_app(gate)
+    id = await submitted(serving)
+    waiting = asyncio.create_task(ask_for(serving, id))
+    await until(lambda: serving.app.watch.waits)
+
+    serving.app.watch.close()
+
+    assert (await asyncio.wait_for(waiting, 2)).status_code == 200
+    gate.open.set()
 
 
 async def running(serving: Serving, id: str) -> Task:

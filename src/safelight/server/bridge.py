@@ -45,6 +45,7 @@ from safelight.task import (
     Changes,
     Command,
     Fetch,
+    FetchMany,
     Page,
     Reply,
     Retry,
@@ -194,6 +195,8 @@ class Bridge:
                 return await self._answer_with_task(call, caller.id, reply, receive)
             if isinstance(reply, Changed) and not reply.tasks:
                 return await self._answer_with_changes(call, caller.id, reply, receive)
+            if isinstance(reply, Several) and reply.tasks and not reply.any_over:
+                return await self._answer_with_several(call, caller.id, reply, receive)
             return self._write(call, reply)
         finally:
             if not call.carries:
@@ -258,6 +261,21 @@ class Bridge:
         asked, began = call.command, time.perf_counter()
         assert isinstance(asked, Changes)
         found = await self._waiting.changes(who, asked, found, wait, receive)
+        call.waited = time.perf_counter() - began
+        return self._write(call, found).with_headers(("preference-applied", f"wait={wait}"))
+
+    async def _answer_with_several(
+        self, call: _Call, who: str, found: Several, receive: Receive
+    ) -> Response:
+        """Tell several tasks: once one is at its end, where the caller prefers that."""
+        wait, _ = read_conditions(call.context.request)
+        if not wait or not self._waiting.may_wait(who):
+            return self._write(call, found)
+        wait = min(wait, int(self._waiting.longest))
+        asked, began = call.command, time.perf_counter()
+        assert isinstance(asked, FetchMany)
+        call.release()
+        found = await self._waiting.several(who, asked, found, wait, receive)
         call.waited = time.perf_counter() - began
         return self._write(call, found).with_headers(("preference-applied", f"wait={wait}"))
 

@@ -20,9 +20,10 @@ from safelight.errors import RateLimited, StillRunning, Unavailable
 from safelight.server.watch import Watch
 from safelight.service import Service
 from safelight.store import StoreUnavailable
-from safelight.task import Changed, Changes, Fetch, Task
+from safelight.task import Changed, Changes, Fetch, FetchMany, Several, Task
 
 _AGAIN_SECONDS = 5.0
+_TASKS_OF_A_PLACE = 20  # that are waited for together, each more takes its part of another
 _MOST_MESSAGES = 8  # of a connection that tells nothing but that it is there
 
 
@@ -48,13 +49,13 @@ class Places:
         return not self.full and not self.full_for(who)
 
     @contextmanager
-    def take(self, who: str) -> Iterator[None]:
-        """Take one for that key, whether there is one or not."""
-        self._taken[who] += 1
+    def take(self, who: str, count: int = 1) -> Iterator[None]:
+        """Take one for that key, or so many, whether there are any or not."""
+        self._taken[who] += count
         try:
             yield
         finally:
-            self._taken[who] -= 1
+            self._taken[who] -= count
             if not self._taken[who]:
                 del self._taken[who]
 
@@ -143,6 +144,38 @@ class Waiting:
         watch = self._watch
         with self.polls.take(who):
             return await self._follow(who, task, done, seconds, receive, lambda: watch.closed, seen)
+
+    async def several(
+        self, who: str, asked: FetchMany, found: Several, seconds: float, receive: Receive
+    ) -> Several:
+        """Tasks of that key, once one of them is at its end, or gone.
+
+        Or as they are after so many seconds, or when the server stops, or nobody is there any more.
+        """
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        seen = {task.id: task.revision for task in found.tasks}
+        away = asyncio.ensure_future(gone(receive))
+        try:
+            places = 1 + len(seen) // _TASKS_OF_A_PLACE  # what is watched is looked for
+            with self.polls.take(who, places), self._watch.tasks(seen) as ticket:
+                ids = tuple(seen)  # they may have ended before they were watched
+                while not (found := await self._fetch_many(who, ids)).any_over:
+                    seen.update((task.id, task.revision) for task in found.tasks)
+                    left = until - loop.time()
+                    if left <= 0 or away.done() or self._watch.closed:
+                        break
+                    await ticket.changed(left, away)
+                    ids = ticket.heard()
+        finally:
+            away.cancel()
+            await asyncio.gather(away, return_exceptions=True)
+        return await self._service.fetch_many(who, asked)
+
+    async def _fetch_many(self, who: str, ids: tuple[str, ...]) -> Several:
+        with suppress(StoreUnavailable):  # it passes, or the time to wait does
+            return await self._service.fetch_many(who, FetchMany(ids=ids))
+        return Several(tasks=())
 
     async def changes(
         self, who: str, asked: Changes, found: Changed, seconds: float, receive: Receive

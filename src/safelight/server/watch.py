@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 from safelight.store import Store, StoreClosed, StoreUnavailable, scripts
@@ -40,6 +40,15 @@ class Ticket:
         if not self._woken.done():
             self._woken.set_result(None)
 
+    def hear(self, what: str) -> None:
+        """A notice said so, of a task or of a caller."""
+        self.told = True
+        self.wake()
+
+    def knows(self, id: str, revision: int | None) -> bool:
+        """Whether that revision of a task, or that it is gone, was seen."""
+        return revision == self.revision
+
     async def changed(self, seconds: float, *others: asyncio.Future[Any]) -> None:
         """Return when something may have changed, the time is up, or one of the others is done."""
         if seconds > 0:
@@ -56,6 +65,35 @@ class Ticket:
         await self.changed(seconds, *others)
         told, self.told = self.told, False
         return _SOON if told else _SOON[:1]
+
+
+class RoundTicket(Ticket):
+    """One who waits for any of several tasks, of each of which a revision was seen."""
+
+    __slots__ = ("_heard", "_seen")
+
+    def __init__(self, seen: Mapping[str, int]) -> None:
+        super().__init__(0, False)
+        self._seen = seen
+        self._heard: set[str] = set()
+
+    def wake(self) -> None:
+        """Any of them may have changed."""
+        self._heard.update(self._seen)
+        super().wake()
+
+    def hear(self, what: str) -> None:
+        """This one has."""
+        self._heard.add(what)
+        super().wake()
+
+    def knows(self, id: str, revision: int | None) -> bool:
+        return revision == self._seen.get(id)
+
+    def heard(self) -> tuple[str, ...]:
+        """Those that may have changed, since this was asked the last time."""
+        heard, self._heard = self._heard, set()
+        return tuple(sorted(heard))
 
 
 class Watch:
@@ -75,6 +113,15 @@ class Watch:
     def task(self, id: str, revision: int, progress: bool = False) -> Iterator[Ticket]:
         """Watch a task, of which `revision` was seen; `progress` matters, or the status alone."""
         with self._watching(self._tasks, id, Ticket(revision, progress)) as ticket:
+            yield ticket
+
+    @contextmanager
+    def tasks(self, seen: Mapping[str, int]) -> Iterator[RoundTicket]:
+        """Watch several tasks at once, of each of which a revision was seen, for their status."""
+        ticket = RoundTicket(seen)
+        with ExitStack() as watched:
+            for id in seen:
+                watched.enter_context(self._watching(self._tasks, id, ticket))
             yield ticket
 
     @contextmanager
@@ -117,8 +164,7 @@ class Watch:
     def _hear(self, what: str) -> None:
         id, _, owner = what.partition(" ")
         for ticket in (*self._tasks.get(id, ()), *self._owners.get(owner, ())):
-            ticket.told = True
-            ticket.wake()
+            ticket.hear(id)
 
     async def _look_on(self) -> None:
         """Look again and again, until nobody waits."""
@@ -149,8 +195,8 @@ class Watch:
             found = await self._store.read(scripts.revisions(part))
             for id in part:
                 for ticket in self._tasks.get(id, ()):
-                    if found.get(id) != ticket.revision and (everything or ticket.progress):
-                        ticket.wake()
+                    if not ticket.knows(id, found.get(id)) and (everything or ticket.progress):
+                        ticket.hear(id)
 
 
 def _any_progress(tickets: set[Ticket]) -> bool:
