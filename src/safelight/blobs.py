@@ -26,6 +26,8 @@ import structlog
 from obstore.exceptions import BaseError, GenericError
 from obstore.store import AzureStore, GCSStore, LocalStore, ObjectStore, S3Store, from_url
 
+from safelight.durations import LONG, Durations, timed
+
 _log = structlog.get_logger("safelight.blobs")
 
 # A request to a bucket is tried again by obstore for a moment, by a worker for as long as it takes.
@@ -41,11 +43,15 @@ _ENDPOINTS = frozenset({"endpoint", "endpoint_url", "aws_endpoint", "aws_endpoin
 
 
 class Blobs:
-    """A store of files by name. `folder` is the local folder, None where it is not one."""
+    """A store of files by name. `folder` is the local folder, None where it is not one.
+
+    `durations` are how long its operations took, up to the first byte of what is opened.
+    """
 
     def __init__(
         self, store: ObjectStore, folder: Path | None = None, signer: Signer | None = None
     ) -> None:
+        self.durations: Durations[str] = Durations(LONG)
         self._store = store
         self._folder = folder
         self._signer = signer
@@ -100,6 +106,7 @@ class Blobs:
         assert self._signer is not None
         return self._signer.link(name)
 
+    @timed("put")
     async def put(self, name: str, data: bytes | Path, media_type: str | None = None) -> None:
         """Keep `data` (bytes, or the file at a path) under `name`."""
         if self._folder is None:
@@ -113,6 +120,7 @@ class Blobs:
         # obstore's folder writes and renames, but leaves the data to the page cache.
         await self._in_folder(_sync, PurePosixPath(name))
 
+    @timed("take")
     async def take(self, name: str, path: Path, media_type: str | None = None) -> None:
         """Keep the file at `path` under `name`, as `put` does; it may be gone from there then.
 
@@ -141,11 +149,13 @@ class Blobs:
             self._synced.add(kind)
         return done
 
+    @timed("get")
     async def get(self, name: str) -> bytes:
         """The whole of a blob. Raises `FileNotFoundError`."""
         result = await obstore.get_async(self._store, name)
         return bytes(await result.bytes_async())
 
+    @timed("save")
     async def save(self, name: str, path: Path) -> None:
         """Copy a blob to a file. Raises `FileNotFoundError`."""
         result = await obstore.get_async(self._store, name)
@@ -153,6 +163,7 @@ class Blobs:
             async for chunk in result.stream(min_chunk_size=2**20):
                 file.write(chunk)
 
+    @timed("open")
     async def open(self, name: str, part: range | None = None) -> Download:
         """The bytes of a blob, or of a part of it, to be closed by who asked.
 
@@ -172,6 +183,7 @@ class Blobs:
         """The size of a blob in bytes. Raises `FileNotFoundError`."""
         return (await obstore.head_async(self._store, name))["size"]
 
+    @timed("remove")
     async def remove(self, prefix: str) -> None:
         """Remove every blob whose name begins with `prefix`, which ends in a slash.
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from importlib import resources
 from typing import Protocol, TypeVar
 
+from safelight.durations import Durations
 from safelight.store.scripts import AnyScript
 from safelight.task import Task
 
@@ -56,7 +57,12 @@ def own(problem: Exception) -> Exception:
 
 
 class Store(Protocol):
-    """A database that carries out scripts. Everything raises `StoreUnavailable`."""
+    """A database that carries out scripts. Everything raises `StoreUnavailable`.
+
+    `durations` are how long its operations took: `get`, `read`, `read_aside`, `write`.
+    """
+
+    durations: Durations[str]
 
     feed: str
     """Names the way in which changes are numbered: another one says that they began anew."""

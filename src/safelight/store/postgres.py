@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import asyncpg
 
+from safelight.durations import BRIEF, Durations, timed
 from safelight.postgres import SCHEMA, Database, DatabaseGone
 from safelight.store import (
     SCHEMA_VERSION,
@@ -68,6 +69,7 @@ class PostgresStore:
     """A store in a PostgreSQL database. Build it with `open`; closing it closes the database."""
 
     def __init__(self, database: Database, feed: str = "") -> None:
+        self.durations: Durations[str] = Durations(BRIEF)
         self.database = database
         self.feed = feed
         self._groups = Groups(database)
@@ -89,6 +91,7 @@ class PostgresStore:
         """
         return cls(database, await migrate(database))
 
+    @timed("get")
     async def get(self, id: str, owner: str, oldest: int) -> Task | None:
         self._check_open()
         return await self._asking.get(id, owner, oldest)
@@ -113,7 +116,11 @@ class PostgresStore:
             return
         answer(asked, tasks)
 
+    @timed("read")
     async def read(self, script: AnyScript[_T]) -> _T:
+        return await self._read(script)
+
+    async def _read(self, script: AnyScript[_T]) -> _T:
         self._check_open()
         steps = iter(script)
         try:
@@ -134,9 +141,11 @@ class PostgresStore:
             rows = await self.database.fetch(_NOW)
         return int(rows[0][0])
 
+    @timed("read_aside")
     async def read_aside(self, script: AnyScript[_T]) -> _T:
-        return await self.read(script)  # it holds up nobody: there are several connections
+        return await self._read(script)  # it holds up nobody: there are several connections
 
+    @timed("write")
     async def write(self, script: AnyScript[_T]) -> _T:
         self._check_open()
         # A caller that goes away does not take back what it asked to be written.

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 import aiosql
 import apsw
 
+from safelight.durations import BRIEF, Durations, timed
 from safelight.store import (
     SCHEMA_VERSION,
     SchemaTooNew,
@@ -90,6 +91,7 @@ class SQLiteStore:
         writer: apsw.Connection,
         enqueue: Callable[[str, str, int], Awaitable[object]] | None = None,
     ) -> None:
+        self.durations: Durations[str] = Durations(BRIEF)
         self._path = path
         self._file = _identity(path)
         self._enqueue = enqueue
@@ -133,6 +135,7 @@ class SQLiteStore:
                 writer.close()
                 raise
 
+    @timed("get")
     async def get(self, id: str, owner: str, oldest: int) -> Task | None:
         # Each call of SQLite gives up the interpreter lock, which costs more than the query: so
         # all tasks that are asked for in one turn of the loop are read in one.
@@ -151,6 +154,7 @@ class SQLiteStore:
             return
         answer(asked, tasks)
 
+    @timed("read")
     async def read(self, script: AnyScript[_T]) -> _T:
         if self._closed:
             raise StoreClosed
@@ -167,6 +171,7 @@ class SQLiteStore:
     async def now(self) -> int:
         return time.time_ns() // 1000  # of one machine, as all its processes
 
+    @timed("read_aside")
     async def read_aside(self, script: AnyScript[_T]) -> _T:
         def run() -> _T:
             connection = connect(self._path, create=False)
@@ -178,6 +183,7 @@ class SQLiteStore:
         with _told_as_unavailable():
             return await asyncio.to_thread(run)
 
+    @timed("write")
     async def write(self, script: AnyScript[_T]) -> _T:
         if self._closed:
             raise StoreClosed
