@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
@@ -114,6 +115,13 @@ class ModelMap:
         else:
             cards = [card for card in cards if not card.needs_source]
         return Catalogue(models=tuple(cards))
+
+    def requests(self) -> Mapping[tuple[str, str], int]:
+        """How often other services were asked, by service and outcome."""
+        asked: Counter[tuple[str, str]] = Counter()
+        for engine in set(self._engines.values()):
+            asked.update(engine.requests)
+        return asked
 
     def prepare(self, names: Sequence[str]) -> None:
         """See that these engines can run. Raises `SettingsError` where one is not installed."""

@@ -196,6 +196,14 @@ class Engine(ABC):
         """
         return self.models
 
+    @property
+    def requests(self) -> Mapping[tuple[str, str], int]:
+        """How often it has asked other services, by the name of the service and the outcome.
+
+        Both have few values: they are labels of a metric.
+        """
+        return {}
+
     def prepare(self) -> None:  # noqa: B027
         """Raise `ImportError` where what it needs to run is not installed.
 

@@ -37,6 +37,7 @@ from safelight.engines import (
     Traits,
     Unfetched,
 )
+from safelight.engines.kit.asked import Asked
 from safelight.engines.kit.paid import see_through
 from safelight.errors import InvalidValue, MissingParameter, Unsupported
 from safelight.media_types import media_type_of, suffix_of
@@ -111,6 +112,7 @@ class _Order(NamedTuple):
     client: openai.AsyncOpenAI
     job: RemoteJob
     options: Options
+    asked: Asked
 
 
 class OpenAI(Engine):
@@ -123,6 +125,12 @@ class OpenAI(Engine):
         self.traits = Traits(waits=True, concurrency=concurrency)
         self._clients: dict[tuple[str, str, float, int], openai.AsyncOpenAI] = {}
         self._places: dict[tuple[str, str], asyncio.Semaphore] = {}
+        self._asked = Asked()
+
+    @property
+    def requests(self) -> Mapping[tuple[str, str], int]:
+        """Requests for pictures, by outcome."""
+        return self._asked.counts
 
     def check(self, submit: Submit, options: Mapping[str, Any]) -> None:
         """Raise the `BadRequest` that names what such an API has no words for."""
@@ -165,7 +173,9 @@ class OpenAI(Engine):
         options = read_options(job.options)
         if "asking" in job.memory:
             raise _unknown(job, options, "the worker ended before it had the answer")
-        order = _Order(self._client(options, await job.secret(options.key)), job, options)
+        order = _Order(
+            self._client(options, await job.secret(options.key)), job, options, self._asked
+        )
         async with self._place(options):
             began, pauses, files = time.time(), Pauses(*_PAUSES), None
             while files is None:
@@ -236,7 +246,7 @@ def _check_sources(submit: Submit) -> None:
 
 async def _make(order: _Order) -> list[File]:
     """Ask, and save the pictures of the answer in the job's folder."""
-    answer = await _ask(order)
+    answer = await order.asked.count("openai", _ask(order))
     return [await asyncio.to_thread(_name, path) for path in await _save_all(order, answer)]
 
 

@@ -12,6 +12,7 @@ import contextlib
 import time
 from collections.abc import AsyncGenerator, Coroutine, Iterator, Mapping
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -35,6 +36,7 @@ from safelight.engines import (
     Traits,
     Unfetched,
 )
+from safelight.engines.kit.asked import Asked
 from safelight.engines.kit.pace import Pace
 from safelight.engines.kit.paid import see_through
 from safelight.engines.kit.reasons import code_of, precise
@@ -131,6 +133,12 @@ class UpstreamEngine(Engine):
         self.traits = Traits(waits=True, passes_on=True, concurrency=concurrency)
         self._services: dict[str, _Service] = {}
         self._providers: dict[Options, _Provider] = {}
+        self._asked = Asked()
+
+    @property
+    def requests(self) -> Mapping[tuple[str, str], int]:
+        """Submissions and questions, by dialect and outcome."""
+        return self._asked.counts
 
     def check(self, submit: Submit, options: Mapping[str, Any]) -> None:
         """Raise what the provider's wire has no words for, by the parameter's name."""
@@ -175,7 +183,9 @@ class UpstreamEngine(Engine):
             url = (options.url or dialect.url).rstrip("/")
             name = f"{dialect.name} {url}"
             service = self._services.setdefault(name, _Service(name))
-            provider = self._providers[options] = _Provider(options, dialect, url, service)
+            provider = self._providers[options] = _Provider(
+                options, dialect, url, service, self._asked
+            )
         return provider
 
 
@@ -208,7 +218,9 @@ class _Service:
 class _Provider:
     """A model at a service: its client, its pace, and who may submit next."""
 
-    def __init__(self, options: Options, dialect: Dialect, url: str, service: _Service) -> None:
+    def __init__(
+        self, options: Options, dialect: Dialect, url: str, service: _Service, asked: Asked
+    ) -> None:
         self.options = options
         self.dialect = dialect
         self.url = url
@@ -218,6 +230,7 @@ class _Provider:
         self.paces: dict[tuple[str, Kind], Pace] = {}
         self._per_second = options.per_second or self.dialect.polls_per_second
         self._clients: dict[str, AsyncClient] = {}
+        self.count = partial(asked.count, dialect.name)
         self._asked: set[asyncio.Future[Any]] = set()
         self.held = 0  # answers that are held for us
 
@@ -345,7 +358,7 @@ class _Run:
                 before: dict[str, Any] | None = None if self._lost else {}
                 yield Remember(memory={"asking": time.time()}, stopped=before)
                 # Told to stop, it hears the answer first.
-                answer = await see_through(self._client.submit(asked))
+                answer = await see_through(self._provider.count(self._client.submit(asked)))
                 cancelled = answer.cancelled
                 try:
                     self._id, self._submitted = answer.value.id, time.time()
@@ -512,7 +525,8 @@ class _Run:
             wait = max(0, min(_HELD_SECONDS, int(left)))
         began, self._held = time.monotonic(), False
         with self._provider.holding(bool(wait)):
-            seen = await self._provider.ask(client.fetch(self._id, self._asked.kind, wait))
+            question = self._provider.count(client.fetch(self._id, self._asked.kind, wait))
+            seen = await self._provider.ask(question)
         # One that only says that it holds its answers is asked as any other.
         self._held = bool(wait and client.holds) and time.monotonic() - began >= wait / 2
         return seen
