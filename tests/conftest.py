@@ -137,9 +137,13 @@ async def start_app(tmp_path: Path) -> AsyncIterator[StartApp]:
     async with AsyncExitStack() as stack:
 
         async def start_one(
-            play: Play = one_picture, *, start: bool = True, **settings: Any
+            play: Play = one_picture,
+            *,
+            start: bool = True,
+            engine: Player | None = None,
+            **settings: Any,
         ) -> Serving:
-            engine = Player(play)
+            engine = engine or Player(play)
             chosen = {"data": tmp_path / "data", "concurrency": 2, "grace": 0, **settings}
             app = await open_app(Settings(**chosen), models_of(engine))
             stack.push_async_callback(app.close)

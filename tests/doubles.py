@@ -257,5 +257,10 @@ class StartApp(Protocol):
     """Starts an app in a folder of the test; it is stopped at the end of the test."""
 
     async def __call__(
-        self, play: Play = ..., *, start: bool = ..., **settings: Any
+        self,
+        play: Play = ...,
+        *,
+        start: bool = ...,
+        engine: Player | None = ...,
+        **settings: Any,
     ) -> Serving: ...

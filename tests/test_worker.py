@@ -51,10 +51,36 @@ from safelight.secrets import Vault
 from safelight.store import StoreUnavailable, scripts
 from safelight.store.scripts import Query, Script, Single
 from safelight.store.sqlite import SQLiteStore, connect
-from safelight.task import FailureCode, Role, Source, Status, Task, new_id
+from safelight.task import Failure, FailureCode, Role, Source, Status, Task, new_id
 from safelight.worker import Worker
+from safelight.worker.observing import Observer
 
 OTHER = new_id(NOW, b"other.")
+
+
+class Observed(Observer):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[object, ...]] = []
+        self.seconds: list[float] = []
+
+    def begun(self, engine: str, waited: float | None, died: bool) -> None:
+        self.told.append(("begun", engine, died))
+        if waited is not None:
+            self.seconds.append(waited)
+
+    def engine(self, name: str, seconds: float) -> None:
+        self.told.append(("engine", name))
+        self.seconds.append(seconds)
+
+    def ran(self, engine: str, seconds: float) -> None:
+        self.told.append(("ran", engine))
+        self.seconds.append(seconds)
+
+    def ended(self, engine: str, status: Status, failure: Failure | None) -> None:
+        code = failure.code.value if failure else None
+        self.told.append(("ended", engine, status.value, code))
 
 
 @dataclass
@@ -67,7 +93,7 @@ class Bench:
     scratch: Path
     links: Links
     engine: Player
-    observed: list[tuple[str, float]]
+    observed: Observed
     rules: tuple[ModelRule, ...] = ()
     public_url: str | None = None
     secret: Callable[[str], Awaitable[str | None]] | None = None
@@ -95,7 +121,7 @@ class Bench:
             patience=patience,
             secret=self.secret,
             public_url=self.public_url,
-            observe=lambda engine, seconds: self.observed.append((engine, seconds)),
+            observe=self.observed,
         )
 
     async def add(self, *tasks: Task) -> None:
@@ -135,7 +161,7 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
         tmp_path / "scratch",
         Links(Vault(b"secret")),
         Player(),
-        [],
+        Observed(),
     )
     await store.close()
 
@@ -206,7 +232,12 @@ async def test_a_run_ends_with_its_files_kept(bench: Bench) -> None:
     assert await bench.blobs.get(artifact.blob) == picture()
     assert await bench.told() == ["queued", "running", "succeeded"]
     assert bench.left() == []
-    assert [name for name, _ in bench.observed] == ["player"]
+    assert bench.observed.told == [
+        ("begun", "player", False), ("engine", "player"), ("ran", "player"),
+        ("ended", "player", "succeeded", None),
+    ]  # fmt: skip
+    waited, *took = bench.observed.seconds
+    assert waited > 0 and all(0 <= seconds < 10 for seconds in took)
 
 
 async def test_several_files_keep_their_order(bench: Bench) -> None:
@@ -515,6 +546,7 @@ async def test_what_another_attempt_kept_is_not_overwritten(bench: Bench, held: 
     assert await bench.task() == ended
     assert ended.artifacts[0].blob == f"{task_folder(ID)}2-0.png"
     assert (ended.attempt, ended.deaths) == (2, 1)
+    assert ("begun", "", True) in bench.observed.told
 
 
 async def test_a_drained_run_is_given_back_and_no_death(bench: Bench, held: Held) -> None:

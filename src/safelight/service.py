@@ -122,6 +122,7 @@ class Service:
         max_text: int,
         definitions: Definitions | None = None,
         callbacks: Callbacks | None = None,
+        ended: Callable[[Task], None] = lambda task: None,
         clock: Callable[[], int] = now_millis,
     ) -> None:
         self._store = store
@@ -137,6 +138,7 @@ class Service:
         self._max_text = max_text
         self._definitions = definitions
         self._callbacks = callbacks
+        self._ended = ended  # is told of each task that is canceled here
         self._clock = clock
         self._retrying = asyncio.Semaphore(_RETRYING)
 
@@ -153,6 +155,7 @@ class Service:
         uploads: Uploads,
         definitions: Definitions,
         callbacks: Callbacks,
+        ended: Callable[[Task], None],
     ) -> Service:
         """A service with the bounds that the settings name."""
         return cls(
@@ -168,6 +171,7 @@ class Service:
             max_text=settings.max_text,
             definitions=definitions,
             callbacks=callbacks,
+            ended=ended,
         )
 
     async def carry_out(self, who: str, dialect: str, command: Command) -> Reply:
@@ -495,6 +499,7 @@ class Service:
             if ended.status is Status.CANCELED and asked.again:
                 return ended
             raise Conflict(f"the task is at its end: {ended.status.value}", parameter="TaskId")
+        self._ended(task)
         return task
 
     async def delete(self, who: str, asked: Delete) -> Deleted:

@@ -1167,7 +1167,7 @@ async def add_timed(store: Store, **seconds: float) -> None:
     ))  # fmt: skip
 
 
-async def end_late(store: Store, now: int) -> list[bool]:
+async def end_late(store: Store, now: int) -> list[Task | None]:
     found = await store.read(scripts.late(now, 10))
     return [await store.write(scripts.end_late(each, now)) for each in found]
 
@@ -1177,8 +1177,8 @@ async def test_what_is_not_begun_in_time_has_failed(store: Store) -> None:
 
     assert await end_late(store, NOW + 1499) == []
     assert await store.write(scripts.claim(ID, "w", NOW + 1500)) is None  # late: by nobody
-    assert await end_late(store, NOW + 1500) == [True]
-    ended = await get(store)
+    (ended,) = await end_late(store, NOW + 1500)
+    assert ended == await get(store)
     assert (ended.status, ended.finished) == (Status.FAILED, NOW + 1500)
     assert ended.failure == Failure(
         code=FailureCode.TIMEOUT, message="The task was not begun within 1.5 seconds"
@@ -1202,7 +1202,7 @@ async def test_what_waits_elsewhere_has_not_begun(store: Store) -> None:
     await add_timed(store, start_within=1)
     await store.write(scripts.claim(ID, "w", NOW, waits=True))
 
-    assert await end_late(store, NOW + 1000) == [True]
+    assert await end_late(store, NOW + 1000) == [await get(store)]
     assert not await store.write(scripts.start(ID, 1, NOW + 1000))
     assert (await get(store)).status is Status.FAILED
 
@@ -1214,8 +1214,8 @@ async def test_what_is_not_at_its_end_in_time_is_canceled(store: Store) -> None:
     await store.write(scripts.claim(ID, "w", NOW))
 
     assert await end_late(store, NOW + 1999) == []
-    assert await end_late(store, NOW + 2000) == [True]
-    ended = await get(store)
+    (ended,) = await end_late(store, NOW + 2000)
+    assert ended == await get(store)
     assert ended.status is Status.CANCELED
     assert ended.failure is not None
     assert ended.failure.message == "The task was not at its end within 2 seconds"
@@ -1230,7 +1230,7 @@ async def test_what_ended_meanwhile_is_not_late(store: Store) -> None:
     await store.write(scripts.cancel(ID, "alice", NOW + 1000))
 
     assert [await store.write(scripts.end_late(each, NOW + 1000)) for each in found] == [
-        False, False
+        None, None
     ]  # fmt: skip
 
 

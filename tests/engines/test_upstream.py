@@ -192,8 +192,11 @@ async def test_what_is_made_there_is_ours_before_the_task_says_so(
             assert artifact.url is None
             assert (await house.steps(id))[-3:] == ["queued", "running", "succeeded"]
         counts = fake.counts()
+        asked = house.app._models.requests()
 
     assert (counts.received, counts.accepted, counts.repeated) == (4, 4, 0)
+    assert set(asked) == {(dialect, "answered")}
+    assert asked[dialect, "answered"] >= 8  # each is submitted, and asked for
     assert all(number == 1 for number in counts.downloads.values())
 
 

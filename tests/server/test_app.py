@@ -320,7 +320,7 @@ async def test_the_metrics_have_the_names_that_are_documented(serving: Serving) 
         "safelight_request_seconds_bucket{",
         'safelight_tasks{status="succeeded"} 1.0',
         'safelight_tasks{status="queued"} 0.0',
-        "safelight_queue_depth 0.0",
+        'safelight_queue_depth{engine="player"} 0.0',
         'safelight_engine_seconds_count{engine="player"} 1.0',
     ):
         assert name in answer.text

@@ -457,7 +457,7 @@ async def test_when_to_ask_again_is_learned(start_app: StartApp, gate: Gate) -> 
 
 def asked(serving: Serving) -> int:
     """How many queries of a task were answered."""
-    answered = serving.app.metrics._requests.answered
+    answered = serving.app.metrics.requests.answered
     return sum(n for (_, op, _), n in answered.items() if op not in ("unknown",))
 
 

@@ -27,7 +27,7 @@ class Places:
 
     def __init__(self, lanes: Sequence[Lane]) -> None:
         self._lanes = {engine: lane for lane in lanes for engine in lane.engines}
-        self._taken: dict[Lane, set[int]] = {lane: set() for lane in lanes}
+        self._taken: dict[Lane, dict[int, str]] = {lane: {} for lane in lanes}  # by job
 
     def engines(self) -> tuple[str, ...]:
         """All engines that have a place."""
@@ -40,19 +40,30 @@ class Places:
 
     def take(self, engine: str, job: int) -> None:
         """A job has a place now."""
-        self._taken[self._lanes[engine]].add(job)
+        self._taken[self._lanes[engine]][job] = engine
 
     def leave(self, engine: str, job: int) -> bool:
         """Its place is free again, if it is not by now; whether there was none in its lane."""
         lane = self._lanes[engine]
         taken = self._taken[lane]
         was_full = job in taken and len(taken) >= lane.places
-        taken.discard(job)
+        taken.pop(job, None)
         return was_full
+
+    def counts(self) -> dict[str, tuple[int, int]]:
+        """By engine, the places that it has taken, and those that it could take now."""
+        found = {}
+        for engine, lane in self._lanes.items():
+            taken = self._taken[lane]
+            own = sum(1 for other in taken.values() if other == engine)
+            found[engine] = own, max(0, lane.places - len(taken))
+        return found
 
 
 class Queue(Protocol):
-    """Hands tasks to workers."""
+    """Hands tasks to workers. `places` are those of the lanes that it runs, none before."""
+
+    places: Places
 
     async def run(self, work: Work, lanes: Sequence[Lane]) -> None:
         """Hand tasks to `work`, in each lane so many at a time as it has places, until `stop`.

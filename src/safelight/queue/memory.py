@@ -39,6 +39,7 @@ class MemoryQueue:
         self._changed = asyncio.Event()
         self._stopped = False
         self.wanting = asyncio.Event()
+        self.places = Places(())
 
     def holds(self, task_id: str) -> bool:
         """Whether the task waits here."""
@@ -78,7 +79,7 @@ class MemoryQueue:
             self.wanting.set()
 
     async def run(self, work: Work, lanes: Sequence[Lane]) -> None:
-        places = Places(lanes)
+        places = self.places = Places(lanes)
         running: set[asyncio.Task[None]] = set()
 
         async def run_one(engine: str, waiting: _Waiting) -> None:

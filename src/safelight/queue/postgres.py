@@ -71,6 +71,7 @@ class PostgresQueue:
     """Hands jobs to this process. `heartbeat`: seconds after which a silent worker is dead."""
 
     def __init__(self, database: Database, heartbeat: float) -> None:
+        self.places = Places(())
         self._heartbeat = timedelta(seconds=heartbeat)
         self._driver = _Driver(database)
         self._jobs = _Jobs(self._driver)
@@ -78,7 +79,7 @@ class PostgresQueue:
         self._jobs.worker = self._manager.queue_manager_id
 
     async def run(self, work: Work, lanes: Sequence[Lane]) -> None:
-        self._jobs.places = Places(lanes)
+        self.places = self._jobs.places = Places(lanes)
 
         async def run_one(job: Job) -> None:
             try:

@@ -39,6 +39,8 @@ from safelight.server.housekeeping import Housekeeping
 from safelight.server.keys import Keyring, NewKey
 from safelight.server.loads import Loads
 from safelight.server.metrics import Metrics
+from safelight.server.metrics.census import Censuses
+from safelight.server.metrics.holdings import Holding
 from safelight.server.native import Native
 from safelight.server.paces import Paces
 from safelight.server.posting import Post
@@ -57,6 +59,7 @@ from safelight.server.watch import Watch
 from safelight.server.webhooks import Webhooks
 from safelight.service import Service
 from safelight.store import Store, StoreClosed, StoreUnavailable, scripts
+from safelight.task import Task
 from safelight.uploads import Uploads
 from safelight.worker import Worker
 
@@ -102,7 +105,7 @@ class App:
         self.lanes = lanes_of(self.engines, self._models, settings.concurrency)
         self.keyring = Keyring(store, vault)
         self.provider_keys = ProviderKeys(store, vault)
-        self.metrics = Metrics()
+        self.metrics = Metrics("postgresql" if settings.database else "sqlite")
         self.readiness = Readiness(store, blobs)
         self.scratch = Scratch.build(settings)
         self.links = links = Links.build(vault, blobs)
@@ -119,7 +122,7 @@ class App:
             links,
             scratch=self.scratch.folder,
             secret=self.provider_keys.get,
-            observe=self.metrics.engine,
+            observe=self.metrics,
             learn=self.paces.learn,
         )
         store.listen(scripts.ENDED, self.worker.stop)
@@ -140,6 +143,7 @@ class App:
             uploads,
             definitions,
             self.callbacks,
+            self._ended,
         )
         self.sender = self._sender(links)
         self.watch = Watch(store)
@@ -177,9 +181,9 @@ class App:
         files = Files(self.store, self.blobs, links, self.oldest, uploads.oldest)
         routes = Routes(
             self.doors,
-            self.store,
             self.readiness,
             self.metrics,
+            Censuses(self.store, settings.data, self._models.engines),
             files,
             Receiver(links, uploads, bodies, most=settings.max_source),
         ).asgi()
@@ -206,9 +210,11 @@ class App:
             default_url=local_url(settings),
             retention=settings.retention,
         )
+        streams = Streams(self.store, self.watch, self.waiting.polls, self.oldest)
+        self._tell_held(streams)
         events = Events(
             bridge,
-            Streams(self.store, self.watch, self.waiting.polls, self.oldest),
+            streams,
             self.keyring,
             self.store,
             self.service,
@@ -221,6 +227,26 @@ class App:
             default_url=local_url(settings),
         )
         return for_browsers(events, settings.cors_origins), routes
+
+    def _tell_held(self, streams: Streams) -> None:
+        waiting = self.waiting
+        self.metrics.hold(
+            Holding(
+                places=lambda: self.queue.places.counts(),
+                streams=lambda: streams.open,
+                # They share their places.
+                long_polls=lambda: max(0, waiting.polls.taken - streams.open),
+                waiting=lambda: waiting.at_end,
+                requests=self._models.requests,
+                store=self.store.durations,
+                blobs=self.blobs.durations,
+            )
+        )
+
+    def _ended(self, task: Task) -> None:
+        """A task was ended by its caller, or for it was late, and by no run."""
+        engine = self._models.rule_of(task.submit)[1]
+        self.metrics.ended(engine, task.status, task.failure)
 
     def oldest(self) -> int:
         """Tasks that ended at this time, or before, count as gone."""
@@ -236,7 +262,7 @@ class App:
         await self.housekeeping.recover()
         self._running = [
             asyncio.create_task(self.housekeeping.run()),
-            asyncio.create_task(Deadlines(self.store).run()),
+            asyncio.create_task(Deadlines(self.store, ended=self._ended).run()),
             asyncio.create_task(self.paces.run()),
         ]
         if self.sender is not None:

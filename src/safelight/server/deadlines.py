@@ -7,10 +7,12 @@ that any number of processes may look; and whoever runs the task hears of it as 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import structlog
 
 from safelight.store import Store, StoreUnavailable, scripts
+from safelight.task import Task
 
 _log = structlog.get_logger("safelight.housekeeping")
 
@@ -21,8 +23,14 @@ _BATCH = 100
 class Deadlines:
     """Looks for late tasks, again and again."""
 
-    def __init__(self, store: Store, every: float = _EVERY_SECONDS) -> None:
+    def __init__(
+        self,
+        store: Store,
+        every: float = _EVERY_SECONDS,
+        ended: Callable[[Task], None] = lambda task: None,
+    ) -> None:
         self._store = store
+        self._ended = ended  # is told of each task that was ended here
         self._every = every
 
     async def run(self) -> None:
@@ -42,10 +50,16 @@ class Deadlines:
         while True:
             now = await self._store.now() // 1000
             found = await self._store.read(scripts.late(now, _BATCH))
-            ended = sum([await self._store.write(scripts.end_late(task, now)) for task in found])
+            ended = sum([await self._end(task, now) for task in found])
             count += ended
             if not ended or len(found) < _BATCH:
                 break
         if count:
             _log.info("late_tasks_ended", tasks=count)
         return count
+
+    async def _end(self, late: scripts.Late, now: int) -> bool:
+        task = await self._store.write(scripts.end_late(late, now))
+        if task is not None:
+            self._ended(task)
+        return task is not None

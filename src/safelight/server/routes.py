@@ -9,19 +9,17 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from safelight.blobs import BlobError
-from safelight.counts import Counts
 from safelight.links import FILES
 from safelight.server.doors import Doors
 from safelight.server.files import Files
 from safelight.server.landing import landing_page
 from safelight.server.metrics import Metrics
+from safelight.server.metrics.census import Censuses
 from safelight.server.readiness import Readiness
 from safelight.server.receiver import Receiver
-from safelight.store import Store, StoreUnavailable, scripts
+from safelight.store import StoreUnavailable
 
 _log = structlog.get_logger("safelight.server")
-
-_COUNTED_SECONDS = 5.0  # that `/metrics` tells the same counts of tasks
 
 
 class Routes:
@@ -30,19 +28,18 @@ class Routes:
     def __init__(
         self,
         doors: Doors,
-        store: Store,
         readiness: Readiness,
         metrics: Metrics,
+        censuses: Censuses,
         files: Files,
         receiver: Receiver,
     ) -> None:
         self._doors = doors
-        self._store = store
         self._readiness = readiness
         self._tallies = metrics
+        self._censuses = censuses
         self._files = files
         self._receiver = receiver
-        self._counts: Counts[dict[str, int]] = Counts(_COUNTED_SECONDS)
 
     def asgi(self) -> Starlette:
         """The application that answers them, and 404 for everything else."""
@@ -75,10 +72,8 @@ class Routes:
         return PlainTextResponse("ready\n")
 
     async def _metrics(self, request: Request) -> Response:
-        counts = await self._counts.get(
-            "tasks", lambda: self._store.read_aside(scripts.count_by_status())
-        )
-        return Response(self._tallies.write(counts), media_type="text/plain; version=0.0.4")
+        text = self._tallies.write(await self._censuses.get())
+        return Response(text, media_type="text/plain; version=0.0.4")
 
 
 async def _no_such_path(request: Request, problem: Exception) -> Response:

@@ -77,6 +77,11 @@ class Streams:
         return True
 
     @property
+    def open(self) -> int:
+        """How many are open."""
+        return sum(map(len, self._open.values()))
+
+    @property
     def stopping(self) -> bool:
         """Whether no more are to be begun."""
         return self._watch.closed

@@ -36,9 +36,14 @@ class Places:
         self._taken: Counter[str] = Counter()  # by key
 
     @property
+    def taken(self) -> int:
+        """How many are taken."""
+        return self._taken.total()
+
+    @property
     def full(self) -> bool:
         """Whether there is none for anybody."""
-        return self._taken.total() >= self.most
+        return self.taken >= self.most
 
     def full_for(self, who: str) -> bool:
         """Whether that key has its share."""
@@ -84,6 +89,11 @@ class Waiting:
         self.polls = Places(most_polls)
         self._refusing = False
         self._over = False
+
+    @property
+    def at_end(self) -> int:
+        """How many are answered at the end of their tasks."""
+        return self._places.taken
 
     def look(self, who: str) -> None:
         """See whether there is a place for that key. Raises `Unavailable`, `RateLimited`."""

@@ -392,7 +392,16 @@ def sweep(deliveries_before: int, origins_before: int) -> Script[int]:
     return len(removed)
 
 
-def counts() -> Script[tuple[int, int]]:
-    """How many deliveries are to be sent, and how many endpoints are off."""
+class Backlog(NamedTuple):
+    """How many deliveries are to be sent, how many endpoints are off, and when the oldest of these
+    deliveries was made."""
+
+    pending: int
+    off: int
+    oldest: int | None
+
+
+def counts() -> Script[Backlog]:
+    """What is to be sent yet, and where nothing is sent any more."""
     rows = yield Query("count_deliveries", {})
-    return rows[0][0], rows[0][1]
+    return Backlog(*rows[0])

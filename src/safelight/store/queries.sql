@@ -604,6 +604,7 @@ where origin is not null and used < :before
   and not exists (select 1 from callbacks where callbacks.endpoint = endpoints.id);
 
 -- name: count_deliveries()
--- How many are to be sent yet, and how many endpoints are off.
+-- How many are to be sent yet, how many endpoints are off, and when the oldest of the first was made.
 select (select count(*) from deliveries where ended is null),
-       (select count(*) from endpoints where state = 'off');
+       (select count(*) from endpoints where state = 'off'),
+       (select min(created) from deliveries where ended is null);

@@ -605,10 +605,10 @@ def late(now: int, limit: int) -> Script[tuple[Late, ...]]:
     return tuple(Late(row[0], bool(row[1]), float(row[2])) for row in rows)
 
 
-def end_late(task: Late, now: int) -> Script[bool]:
+def end_late(task: Late, now: int) -> Script[Task | None]:
     """End a task that is late: not begun it has failed, and else it is canceled.
 
-    False where it is not late any more. Whoever runs it hears of it as of a cancel.
+    None where it is not late any more. Whoever runs it hears of it as of a cancel.
     """
     if task.starting:
         status, code = Status.FAILED, FailureCode.TIMEOUT
@@ -625,9 +625,10 @@ def end_late(task: Late, now: int) -> Script[bool]:
     }
     note = code.value if task.starting else ""
     rows = yield Change(Query("end_late_task", said), Event(now, note=note), whole=True)
-    if rows:
-        yield Tell(ENDED, task.id)
-    return bool(rows)
+    if not rows:
+        return None
+    yield Tell(ENDED, task.id)
+    return read_task(rows[0])
 
 
 def delete(

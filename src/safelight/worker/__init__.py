@@ -19,6 +19,7 @@ from safelight.store import Store, StoreClosed, scripts
 from safelight.task import Submit
 from safelight.turns import Turns
 from safelight.worker.keeping import Keeper
+from safelight.worker.observing import Observer
 from safelight.worker.patience import Patience
 from safelight.worker.run import Keeping, Limits, Means, Run
 from safelight.worker.sources import Sources
@@ -53,7 +54,7 @@ class Worker:
         patience: float = 600,
         secret: Callable[[str], Awaitable[str | None]] | None = None,
         public_url: str | None = None,
-        observe: Callable[[str, float], None] = lambda engine, seconds: None,
+        observe: Observer | None = None,
         learn: Callable[[Submit, float], None] = lambda submit, seconds: None,
         clock: Callable[[], int] = now_millis,
     ) -> None:
@@ -73,7 +74,7 @@ class Worker:
             results=results,
             scratch=scratch,
             secret=secret,
-            observe=observe,
+            observe=observe or Observer(),
             learn=learn,
             clock=clock,
             leaving=lambda: self._releasing,
@@ -95,7 +96,7 @@ class Worker:
         *,
         scratch: Path,
         secret: Callable[[str], Awaitable[str | None]],
-        observe: Callable[[str, float], None],
+        observe: Observer,
         learn: Callable[[Submit, float], None],
     ) -> Worker:
         """A worker as the settings say."""

@@ -31,6 +31,7 @@ from safelight.task import Artifact, Failure, FailureCode, Record, Status, Submi
 from safelight.turns import Turns
 from safelight.worker.keeping import Keeper, remove_folder
 from safelight.worker.notes import Lost, Notes, check_ours
+from safelight.worker.observing import Observer
 from safelight.worker.patience import Patience
 from safelight.worker.sources import Sources
 
@@ -76,9 +77,8 @@ class Means(Record, frozen=True, kw_only=True):
     """What all runs of a worker share.
 
     `results` fetches what was made elsewhere, `secret` gives a key at another service, None where
-    there is none of that name, `observe` hears how many seconds an engine took and `learn` how many
-    a whole run, and `leaving` says whether tasks are to be given back when their runs are
-    cancelled.
+    there is none of that name, `observe` hears of runs and `learn` how many seconds a whole one
+    took, and `leaving` says whether tasks are to be given back when their runs are cancelled.
     """
 
     name: str
@@ -93,7 +93,7 @@ class Means(Record, frozen=True, kw_only=True):
     results: Fetcher
     scratch: Path
     secret: Callable[[str], Awaitable[str | None]] | None
-    observe: Callable[[str, float], None]
+    observe: Observer
     learn: Callable[[Submit, float], None]
     clock: Callable[[], int]
     leaving: Callable[[], bool]
@@ -106,6 +106,7 @@ class Run:
     """
 
     def __init__(self, means: Means, task_id: str, engine: str, leave: Callable[[], None]) -> None:
+        self.engine = engine
         self.waits = means.models.waits(engine)  # the task is done elsewhere
         self.leave = leave
         self.ended = False  # set where the task was ended by its owner
@@ -128,7 +129,15 @@ class Run:
             if task is not None:
                 await see_through(_Attempt(self, self._means, task).leave())
             raise asyncio.CancelledError
+        if task is not None:
+            self._tell_begun(task)
         return task
+
+    def _tell_begun(self, task: Task) -> None:
+        waited = None
+        if task.attempt == 1:
+            waited = max(0, (task.updated or 0) - (task.created or 0)) / 1000
+        self._means.observe.begun(self.engine, waited, died=task.deaths > 0)
 
     def _claiming(self, tries: itertools.count[int]) -> AnyScript[Task | None]:
         name, now, again = self._means.name, self._means.clock(), next(tries) > 0
@@ -145,6 +154,7 @@ class _Attempt:
         self._folder = means.scratch / f"{task.id}-{task.attempt}"
         self._notes = Notes(task, means.patience, means.keeper, means.clock)
         self._memory: dict[str, Any] = {}
+        self._began = time.perf_counter()
 
     async def carry_out(self) -> None:
         """Make the files, keep them, and write the end, whatever it is."""
@@ -244,7 +254,7 @@ class _Attempt:
             sentence = f"The task took longer than {seconds:g} seconds"
             raise Failed(FailureCode.TIMEOUT, sentence) from None
         finally:
-            self._means.observe(place.engine.name, time.perf_counter() - began)
+            self._means.observe.engine(place.engine.name, time.perf_counter() - began)
 
     async def _make(self, place: Place, clock: _Clock) -> list[File]:
         job = await self._job(place)
@@ -331,6 +341,7 @@ class _Attempt:
             keeping.cancel()
             await asyncio.wait([keeping])
         check_ours(await self._write(partial(_succeed, artifacts=artifacts)))
+        self._tell_end(Status.SUCCEEDED, None)
         return artifacts
 
     async def _fail(self, failure: Failure) -> None:
@@ -339,12 +350,18 @@ class _Attempt:
             self._write(partial(_fail, failure=failure)), lambda: self._run.ended
         )
         if failed.value:
+            self._tell_end(Status.FAILED, failure)
             _log.info(
                 "task_failed",
                 task=self._task.id,
                 code=failure.code.value,
                 message=failure.message[:200],
             )
+
+    def _tell_end(self, status: Status, failure: Failure | None) -> None:
+        observe, engine = self._means.observe, self._run.engine
+        observe.ran(engine, time.perf_counter() - self._began)
+        observe.ended(engine, status, failure)
 
     async def _write(self, change: Callable[[str, int, int], AnyScript[bool]]) -> bool:
         """Write a change of this attempt, at the time of each try."""
