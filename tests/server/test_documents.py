@@ -12,6 +12,9 @@ from doubles import Serving
 from safelight.dialects import named
 from safelight.dialects.safelight.document import OPERATIONS, write_document
 from safelight.dialects.safelight.writing import PREFIX
+from safelight.secrets import Vault
+from safelight.server.descriptions import STREAMS
+from safelight.server.webhooks import Webhooks
 
 ROUTES = named("safelight").routes
 DOCUMENT = write_document(ROUTES, "1")
@@ -32,6 +35,21 @@ def test_nothing_of_the_inside_is_in_it() -> None:
 
     assert "blob" not in str(schemas)
     assert not any("\n    " in schema.get("description", "") for schema in schemas.values())
+
+
+async def test_the_routes_of_webhooks_and_streams_are_in_what_is_told(serving: Serving) -> None:
+    paths = (await get(serving, "/openapi.json", key=False)).json()["paths"]
+    told = {(method.upper(), path) for path, methods in paths.items() for method in methods}
+    hooks = Webhooks(serving.app.store, serving.app.callbacks, Vault(b"secret"))
+    own = [operation.route for operation in hooks.operations()]
+
+    assert {(route.method, route.path) for route in (*own, *STREAMS)} <= told
+    stream = paths[f"{PREFIX}/events"]["get"]["responses"]["200"]["content"]
+    assert list(stream) == ["text/event-stream"]
+    assert (
+        "text/event-stream"
+        in paths[f"{PREFIX}/tasks/{{id}}/events"]["get"]["responses"]["200"]["content"]
+    )
 
 
 async def get(serving: Serving, path: str, key: bool = True) -> Any:

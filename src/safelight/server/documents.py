@@ -11,6 +11,7 @@ import msgspec
 
 from safelight.dialects.safelight.document import write_document
 from safelight.dialects.safelight.writing import PREFIX
+from safelight.server.descriptions import DESCRIPTIONS, STREAMS
 from safelight.server.native import ME, Call, Operation
 from safelight.wire import Response, Route
 
@@ -37,7 +38,8 @@ class Documents:
 
     def __init__(self, routes: Sequence[Route]) -> None:
         own = self.routes()
-        self._document = write_document((*routes, ME, *own), version("safelight"))
+        everything = (*routes, ME, *STREAMS, *own)
+        self._document = write_document(everything, version("safelight"), more=DESCRIPTIONS)
         self._json = msgspec.json.encode(self._document)
         self._page = "".join(write_page(self._document)).encode()
 

@@ -35,7 +35,8 @@ class Parameter(NamedTuple):
 class About(NamedTuple):
     """What an operation does, what it is asked with in its body, and what it answers with.
 
-    `files` are the parts of a form that it may come as instead, or bytes where `raw`.
+    `form` are the parts of a form that it may come as instead, or bytes where `raw`; `media` is
+    what it may answer with beside JSON. Its answer `leads` to other operations, by the id in it.
     """
 
     summary: str
@@ -47,8 +48,11 @@ class About(NamedTuple):
     form: Mapping[str, Any] | None = None
     raw: bool = False
     needs_body: bool = True
+    media: Mapping[str, Any] = {}
+    leads: Sequence[str] = ()
 
 
+_DONE = {"description": "It is done."}
 _TEXT: Mapping[str, Any] = {"type": "string"}
 _FLAG: Mapping[str, Any] = {"type": "boolean"}
 _TIME: Mapping[str, Any] = {"type": "string", "format": "date-time"}
@@ -95,6 +99,7 @@ OPERATIONS: Mapping[str, About] = {
             "additionalProperties": _FILE,
             "required": ["task"],
         },
+        leads=("get", "delete", "cancel", "retry", "events"),
     ),
     "list": About("List tasks. `metadata.NAME` filters by metadata", records.TaskPage, query=_LIST),
     "query": About("Ask for many tasks at once", records.TaskList, asks=records.ManyRequest),
@@ -118,6 +123,7 @@ OPERATIONS: Mapping[str, About] = {
         "What happened to a task",
         records.EventList,
         query=(Parameter("after", {"type": "integer", "minimum": 0, "default": 0}),),
+        media={"text/event-stream": _TEXT},
     ),
     "changes": About(
         "The tasks whose status has changed since",
@@ -147,9 +153,15 @@ OPERATIONS: Mapping[str, About] = {
 }
 
 
-def write_document(routes: Iterable[Route], version: str, server: str = "/") -> dict[str, Any]:
-    """The document of the routes of which `OPERATIONS` says anything."""
-    known = [(route, OPERATIONS[route.op]) for route in routes if route.op in OPERATIONS]
+def write_document(
+    routes: Iterable[Route],
+    version: str,
+    server: str = "/",
+    more: Mapping[str, About] = {},
+) -> dict[str, Any]:
+    """The document of the routes of which `OPERATIONS`, or what is `more`, says anything."""
+    operations = {**OPERATIONS, **more}
+    known = [(route, operations[route.op]) for route in routes if route.op in operations]
     types = {about.answers for _, about in known} | {about.asks for _, about in known}
     named = sorted({*types, records.Problem} - {None}, key=lambda kind: str(kind.__name__))
     _, schemas = msgspec.json.schema_components(named, ref_template=_REFERENCE)
@@ -179,7 +191,7 @@ def write_document(routes: Iterable[Route], version: str, server: str = "/") -> 
 
 def _operation(route: Route, about: About) -> dict[str, Any]:
     said: dict[str, Any] = {
-        "operationId": route.op.replace(".", "_"),
+        "operationId": _name(route.op),
         "summary": about.summary,
         "parameters": _parameters(route, about),
         "responses": {
@@ -198,12 +210,25 @@ def _operation(route: Route, about: About) -> dict[str, Any]:
 
 
 def _answer(about: About) -> dict[str, Any]:
+    content = {media: {"schema": schema} for media, schema in about.media.items()}
     if about.answers is None:
-        return {"description": "It is done."}
-    return {
+        return {"description": about.summary, "content": content} if content else dict(_DONE)
+    said = {
         "description": inspect.cleandoc(about.answers.__doc__ or "").splitlines()[0],
-        "content": {_JSON: {"schema": _reference(about.answers)}},
+        "content": {_JSON: {"schema": _reference(about.answers)}, **content},
     }
+    if about.leads:
+        said["links"] = {_name(op): _lead(op) for op in about.leads}
+    return said
+
+
+def _lead(op: str) -> dict[str, Any]:
+    """How an operation is asked of what an answer has told."""
+    return {"operationId": _name(op), "parameters": {"id": "$response.body#/id"}}
+
+
+def _name(op: str) -> str:
+    return op.replace(".", "_")
 
 
 def _body(about: About) -> dict[str, Any] | None:
