@@ -18,6 +18,7 @@ class Endless:
         self.head, self.piece, self.pause = head, piece, pause
         self.choose: Choose = lambda head: None
         self.asked: list[str] = []  # the heads of what was asked
+        self.talks: list[list[str]] = []  # the same, by connection
         self.sent = 0
         self.left = 0  # answers that the other side did not wait for
         self.delay = 0.0  # seconds before each answer
@@ -42,6 +43,8 @@ class Endless:
         talk.add_done_callback(self._talks.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        talk: list[str] = []
+        self.talks.append(talk)
         try:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
@@ -49,6 +52,7 @@ class Endless:
                     if line.startswith("content-length: "):
                         await reader.readexactly(int(line.removeprefix("content-length: ")))
                 self.asked.append(head)
+                talk.append(head)
                 await asyncio.sleep(self.delay)
                 if (whole := self.choose(head)) is not None:
                     writer.write(whole)

@@ -167,13 +167,22 @@ class AsyncClient:
         self._grace = grace
         self.holds: bool | None = None  # whether the service holds answers; unknown until asked to
         self._own: dict[str, float] = {}  # what was submitted here lately, and when
-        self._http = httpx.AsyncClient(
+        open_http = partial(
+            httpx.AsyncClient,
+            verify=httpx.create_ssl_context(),
             timeout=timeout,
-            limits=httpx.Limits(max_connections=connections, max_keepalive_connections=20),
             transport=transport,
             follow_redirects=False,
             headers={"accept-encoding": "identity"},
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),  # none are kept
+        )
+        self._http = open_http(
+            limits=httpx.Limits(max_connections=connections, max_keepalive_connections=20)
+        )
+        # A connection that was kept may end just when a submission is sent on it, and that looks
+        # like an answer that was lost: each has one of its own.
+        self._fresh = open_http(
+            limits=httpx.Limits(max_connections=connections, max_keepalive_connections=0)
         )
 
     async def __aenter__(self) -> Self:
@@ -185,6 +194,7 @@ class AsyncClient:
     async def close(self) -> None:
         """Close the connections."""
         await self._http.aclose()
+        await self._fresh.aclose()
 
     # ------------------------------------------------------------------------------- commands
 
@@ -446,7 +456,8 @@ class AsyncClient:
             raise _lost(command, Upstream(f"{self.url} answered nonsense: {problem}")) from None
         except (Internal, Upstream, Unavailable) as fault:
             # Something broke there: before, or after, it did what was asked.
-            if not isinstance(fault, Unavailable) or (answer and answer.status in _UNCLEAR):
+            broken = answer is not None and answer.status in _UNCLEAR
+            if not isinstance(fault, Unavailable) or broken or not fault.certain:
                 raise _lost(command, fault) from None
             raise
 
@@ -460,7 +471,7 @@ class AsyncClient:
         seconds = self._timeout + len(request.body) / _SLOWEST + longer
         try:
             async with asyncio.timeout(seconds):
-                return await self._exchange(url, request, seconds)
+                return await self._exchange(command, url, request, seconds)
         except _UNSENT as problem:
             raise Unreachable(f"{url} cannot be reached ({_said(problem)})") from None
         except TimeoutError:
@@ -476,12 +487,15 @@ class AsyncClient:
             return self.dialect.files_url or self.url
         return self.url
 
-    async def _exchange(self, url: str, request: Request, seconds: float) -> Response:
+    async def _exchange(
+        self, command: Command, url: str, request: Request, seconds: float
+    ) -> Response:
         """Send a request and read the whole answer. Raises `Upstream` where it has no end."""
         # To wait for a connection, to open it, and its handshake: together they take no longer than
         # the request may. So what was not sent is never taken for an answer that was lost.
         before = self._timeout / 3
-        async with self._http.stream(
+        http = self._fresh if isinstance(command, Submit | Retry) else self._http
+        async with http.stream(
             request.method,
             f"{url}{request.target}",
             headers=list(request.headers),

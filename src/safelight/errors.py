@@ -227,14 +227,24 @@ class Internal(Fault):
 
 
 class Unavailable(Fault):
-    """The server cannot do this just now."""
+    """The server cannot do this just now.
+
+    `certain` says whether nothing was done: of what stands between it and us nobody knows that.
+    """
 
     code = "unavailable"
     status = 503
 
-    def __init__(self, message: str | None = None, *, retry_after: float | None = None) -> None:
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        retry_after: float | None = None,
+        certain: bool = True,
+    ) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.certain = certain
 
 
 class Upstream(Fault):

@@ -269,9 +269,15 @@ async def test_several_pictures_and_a_mask_are_sent_in_their_order(bench: Bench)
         error(504),
         error(529),
         Reply(502, b"<html>bad gateway</html>", type="text/html"),
+        Reply(
+            503, b"upstream connect error: reset reason: connection termination", type="text/plain"
+        ),
+        Reply(503, b'{"message": "Service Unavailable"}'),
+        Reply(408),
+        Reply(425),
         Reply(200, b'{"data": [{"b64_', (("x-cut", "yes"),)),
     ],
-    ids=["hung up", "500", "502", "504", "529", "html", "no json"],
+    ids=["hung up", "500", "502", "504", "529", "html", "proxy", "gateway", "408", "425", "cut"],
 )
 async def test_where_the_answer_is_lost_it_is_not_asked_again(bench: Bench, answer: Reply) -> None:
     bench.api.answers.append(answer)
@@ -316,6 +322,24 @@ async def test_refused_for_now_it_is_asked_again(bench: Bench, status: int) -> N
     assert task.status is Status.SUCCEEDED, task.failure
     assert len(bench.api.asked) == 2
     assert any("slow down" in line for line in await bench.told())
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Reply(503, b"busy", (("retry-after", "0.1"),), type="text/plain"),
+        Reply(429, b"slow down", type="text/plain"),
+        Reply(503, b'{"detail": "The queue is full"}'),
+    ],
+    ids=["proxy that says when", "429", "copy"],
+)
+async def test_what_is_certainly_a_refusal_is_one_also_in_another_form(
+    bench: Bench, answer: Reply
+) -> None:
+    bench.api.answers.append(answer)
+    task = await bench.run()
+    assert task.status is Status.SUCCEEDED, task.failure
+    assert len(bench.api.asked) == 2
 
 
 async def test_it_waits_as_long_as_it_is_told_to(bench: Bench) -> None:

@@ -261,6 +261,71 @@ async def test_a_lost_answer_is_told_and_nothing_is_sent_again(
         assert "may charge" in sentence
 
 
+PROXIES = [
+    # Envoy's and Istio's, when the connection behind them broke: the service had the request.
+    (
+        "503 Service Unavailable",
+        b"upstream connect error or disconnect/reset before headers. "
+        b"reset reason: connection termination",
+        "Content-Type: text/plain",
+    ),
+    ("408 Request Timeout", b"", ""),
+    ("425 Too Early", b"", ""),
+    ("503 Service Unavailable", b'{"message": "Service Unavailable"}', ""),
+]
+
+
+@pytest.mark.parametrize(("status", "body", "header"), PROXIES)
+@pytest.mark.parametrize("dialect", ["tensorslab", "kie", "aitoearn", "tencent"])
+async def test_what_a_proxy_says_of_itself_is_no_refusal(
+    houses: Houses, dialect: str, status: str, body: bytes, header: str
+) -> None:
+    proxy = Endless()
+    proxy.choose = lambda head: whole(body, *filter(None, [header]), status=status)
+    async with proxy.listen():
+        house = await houses.start(proxy.url, dialect)
+        sentence = await house.failed(
+            await house.submit(model="still"), FailureCode.SUBMISSION_UNKNOWN
+        )
+    assert "may charge" in sentence
+    assert len(proxy.asked) == 1
+
+
+async def test_a_proxy_that_says_when_to_come_back_has_refused(houses: Houses) -> None:
+    async with There().run() as there:
+        there.links = [f"{there.url}/file"]
+        answer = whole(b"busy", "Retry-After: 1", status="503 Service Unavailable")
+        there.first.append(answer)
+        house = await house_at(houses, there.url, {})
+        await house.succeeded(await house.submit())
+        assert there.asked("/v1/images/seedreamv4") == 2
+
+
+@pytest.mark.parametrize("dialect", ["kie", "aigptimage"])
+async def test_that_a_maker_was_silent_is_no_refusal(houses: Houses, dialect: str) -> None:
+    said = json.dumps({"code": 408, "msg": "The upstream was silent", "data": None}).encode()
+    silent = Endless()
+    silent.choose = lambda head: whole(said, status="200 OK" if dialect == "kie" else "408 -")
+    async with silent.listen():
+        house = await houses.start(silent.url, "kie")
+        await house.failed(await house.submit(model="still"), FailureCode.SUBMISSION_UNKNOWN)
+    assert len(silent.asked) == 1
+
+
+async def test_each_submission_has_a_connection_of_its_own(houses: Houses) -> None:
+    """One that was kept may end when it is used, which looks like an answer that was lost."""
+    async with There().run() as there:
+        there.links = [f"{there.url}/file"]
+        house = await house_at(houses, there.url, {})
+        for _ in range(5):
+            await house.succeeded(await house.submit())
+        made = [talk for talk in there.listener.talks if any("POST" in head for head in talk)]
+    asked = "/v1/images/seedreamv4"
+    first = [talk[0] for talk in made if any(f" {asked} " in head for head in talk)]
+    assert len(first) == 5
+    assert all(f" {asked} " in head for head in first)
+
+
 async def test_with_an_idempotency_key_it_is_sent_again_and_made_once(houses: Houses) -> None:
     script = {"submissions": [{"match": {"until": 2}, "answer": "lost"}]}
     async with Fake.run("aigptimage", script) as fake:
@@ -401,7 +466,7 @@ async def test_a_worker_that_died_while_it_asked_is_not_followed_by_another_subm
             id = await house.submit()
             await house.asking(id)
             await house.stop()
-            await leave(house, id, {"asking": 1.0})
+            await leave(house, id, {"asking": time.time()})
 
             house = await houses.start(there, dialect)
             if dialect == "kie":
@@ -409,6 +474,26 @@ async def test_a_worker_that_died_while_it_asked_is_not_followed_by_another_subm
                 assert "the worker ended" in sentence
                 assert there.counts().received == 0
             else:
+                await house.succeeded(id)
+                assert there.counts().keys == {id: 1}
+            await house.stop()
+
+
+async def test_a_repeat_is_taken_for_safe_for_minutes_and_not_for_hours(houses: Houses) -> None:
+    """How long a service remembers an idempotency key, no page of theirs says."""
+    async with Fake.run("aigptimage") as fake, Fake.run("safelight") as own:
+        for there, dialect in ((fake, "aigptimage"), (own, "safelight")):
+            house = await houses.start(ABSENT, dialect)
+            id = await house.submit()
+            await house.asking(id)
+            await house.stop()
+            await leave(house, id, {"asking": time.time() - 301})
+
+            house = await houses.start(there, dialect)
+            if dialect == "aigptimage":
+                await house.failed(id, FailureCode.SUBMISSION_UNKNOWN)
+                assert there.counts().received == 0
+            else:  # it remembers the key as long as the task
                 await house.succeeded(id)
                 assert there.counts().keys == {id: 1}
             await house.stop()
@@ -727,6 +812,7 @@ class There:
         self.listener = Endless(head=FILE_HEAD)
         self.links, self.copies = list(links), 1  # the first one is told so many times
         self.drips = ""  # the beginning of the path whose answer has no end
+        self.first: list[bytes] = []  # what it answers before it takes anything
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[There]:
@@ -743,6 +829,8 @@ class There:
 
     def _choose(self, head: str) -> bytes | None:
         path = head.split(" ")[1]
+        if self.first:
+            return self.first.pop(0)
         if self.drips and path.startswith(self.drips):
             return None
         if path.startswith("/elsewhere"):

@@ -12,8 +12,8 @@ import asyncio
 import base64
 import contextlib
 import re
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -30,7 +30,6 @@ from safelight.engines import (
     File,
     Given,
     Job,
-    Log,
     Remember,
     RemoteJob,
     Started,
@@ -38,7 +37,7 @@ from safelight.engines import (
     Unfetched,
 )
 from safelight.engines.kit.asked import Asked
-from safelight.engines.kit.paid import see_through
+from safelight.engines.kit.asking import ASKING, Ask, Question, Refused, Taken, Unsure, ask_once
 from safelight.errors import InvalidValue, MissingParameter, Unsupported
 from safelight.media_types import media_type_of, suffix_of
 from safelight.pauses import Pauses
@@ -57,13 +56,14 @@ _CARD = ModelCard(
 _URL = "https://api.openai.com/v1"
 _SIZES = ("1024x1024", "1536x1024", "1024x1536")  # of the gpt-image models
 _QUALITIES = ("auto", "high", "medium", "low")
-_PAUSES = 1.0, 60.0  # seconds, before it is asked again: the first, and the longest
+_PAUSES = 1.0, 60.0  # seconds, before a picture is fetched again: the first, and the longest
 _CONNECT_SECONDS = 30.0
 _FETCH_TRIES, _FETCH_SECONDS = 5, 300.0  # for each picture, and for all of an answer
 _MOST_PICTURES = 32  # of one answer
 # What a request that was never sent raises below the library's own exception.
 _UNSENT = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol"})
-# After these it has certainly not accepted a request, and may accept it later.
+# By these it refuses for now, where it says so itself: a proxy before it has the same ones for a
+# connection that broke when the request was there already.
 _REFUSED_FOR_NOW = frozenset({408, 409, 425, 429, 503, 521, 523})
 # Words of codes and types. Messages are no guide to quotas: that of a mere rate limit speaks of
 # billing too.
@@ -113,6 +113,25 @@ class _Order(NamedTuple):
     job: RemoteJob
     options: Options
     asked: Asked
+
+    async def ready(self) -> Ask[list[File]]:
+        """What asks for it."""
+        return self.ask
+
+    async def ask(self) -> list[File]:
+        """Ask, and keep the pictures. Raises `Refused`, `Unsure`, `Failed`."""
+        try:
+            return await _make(self)
+        except Exception as problem:
+            raise _meaning(problem, self) from None
+
+    def unknown(self, why: str) -> Failed:
+        """What is known of one whose answer was lost."""
+        return Failed(
+            FailureCode.SUBMISSION_UNKNOWN,
+            f"{self.options.url} may have made this, and may charge for it: {why}. It was asked "
+            f"once, for task {self.job.task.id}, and is not asked again by itself",
+        )
 
 
 class OpenAI(Engine):
@@ -171,29 +190,28 @@ class OpenAI(Engine):
         """Ask once, wait for the answer whatever happens here, and keep the pictures."""
         assert isinstance(job, RemoteJob)  # as its traits say
         options = read_options(job.options)
-        if "asking" in job.memory:
-            raise _unknown(job, options, "the worker ended before it had the answer")
         order = _Order(
             self._client(options, await job.secret(options.key)), job, options, self._asked
         )
-        async with self._place(options):
-            began, pauses, files = time.time(), Pauses(*_PAUSES), None
-            while files is None:
-                await job.take_turn(f"openai {options.url}", options.per_second, True)
-                yield Started()
-                yield Remember(memory={"asking": time.time()}, stopped={})
-                answer = await see_through(_make(order), job.ended)
-                try:
-                    files = answer.value
-                except Exception as problem:
-                    wait = _weigh(problem, order, time.time() - began, pauses)
-                    yield Remember(memory={})  # it was certainly not accepted
-                    if answer.cancelled:
-                        raise asyncio.CancelledError from None
-                    yield Log(text=f"{_said(problem, order)}; again in {wait:.0f} s")
-                    await asyncio.sleep(wait)
-        for file in files:
-            yield file
+        question: Question[list[File]] = Question(
+            service=options.url,
+            place=self._place(options),
+            ready=order.ready,
+            turn=lambda: job.take_turn(f"openai {options.url}", options.per_second, True),
+            unknown=order.unknown,
+            deadline=options.deadline,
+            since=job.memory.get(ASKING),
+            give_up=job.ended,
+        )
+        async with aclosing(ask_once(question)) as told:
+            async for event in told:
+                if isinstance(event, Taken):
+                    for file in event.value:
+                        yield file
+                    continue
+                if isinstance(event, Remember) and event.memory:
+                    yield Started()  # it works from now on, for what anybody can see
+                yield event
 
     async def close(self) -> None:
         """Close the connections."""
@@ -431,49 +449,53 @@ def _no_picture() -> Failed:
 # --------------------------------------------------------------------------------------- mistakes
 
 
-def _weigh(problem: Exception, order: _Order, waited: float, pauses: Pauses) -> float:
-    """How long to wait before asking again; raises `Failed` where there is no asking again."""
+def _meaning(problem: Exception, order: _Order) -> Exception:
+    """What a problem means for what was asked: `Refused`, `Unsure`, `Failed`, or itself."""
     import openai
 
     for said in (problem, problem.__cause__):  # the library may put it into its own
         if isinstance(said, _Unread):
-            raise _unknown(order.job, order.options, str(said)) from None
+            return Unsure(str(said))
     if isinstance(problem, openai.APIStatusError):
-        _weigh_status(problem, order)
-    elif isinstance(problem, openai.APIConnectionError):
-        if not _unsent(problem):
-            raise _unknown(order.job, order.options, _said(problem, order)) from None
-    elif isinstance(problem, openai.APIError | ValueError):  # 200, and no JSON
-        raise _unknown(order.job, order.options, "its answer is not to be read") from None
-    else:
-        raise problem
-    wait = _retry_after(problem) or pauses.next()
-    if waited + wait > order.options.deadline:
-        sentence = f"It was not taken for {waited:.0f} s: {_said(problem, order)}"
-        raise Failed(FailureCode.TIMEOUT, sentence) from None
-    return wait
+        return _meaning_of_status(problem, order)
+    if isinstance(problem, openai.APIConnectionError):
+        sort = Refused if _unsent(problem) else Unsure
+        return sort(_said(problem, order))
+    if isinstance(problem, openai.APIError | ValueError):  # 200, and no JSON
+        return Unsure("its answer is not to be read")
+    return problem
 
 
-def _weigh_status(problem: openai.APIStatusError, order: _Order) -> None:
-    """Return where asking again makes sense. Raises `Failed`."""
+def _meaning_of_status(problem: openai.APIStatusError, order: _Order) -> Exception:
     status, code, said = problem.status_code, problem.code or None, _said(problem, order)
     words = f"{code} {problem.type}".lower()
     if status == 402 or any(word in words for word in _QUOTA):
-        raise Failed(FailureCode.INSUFFICIENT_CREDITS, said, code) from None
+        return Failed(FailureCode.INSUFFICIENT_CREDITS, said, code)
     if status in _REFUSED_FOR_NOW:
-        return
+        wait = _retry_after(problem)
+        certain = status == 429 or wait is not None or _is_own(problem)
+        return Refused(said, wait) if certain else Unsure(said)
     if status >= 500 and status != 501:
-        raise _unknown(order.job, order.options, said) from None
+        return Unsure(said)
     if status == 401:  # some repeat the key that they do not take
         sentence = f"{order.options.url} does not take the key of this server"
-        raise Failed(FailureCode.PROVIDER_ERROR, sentence, code or "401") from None
+        return Failed(FailureCode.PROVIDER_ERROR, sentence, code or "401")
     if any(word in words for word in _POLICY) or any(
         sentence in said.lower() for sentence in _POLICY_SENTENCES
     ):
-        raise Failed(FailureCode.CONTENT_POLICY, said, code) from None
+        return Failed(FailureCode.CONTENT_POLICY, said, code)
     if status in (400, 404, 413, 422):
-        raise Failed(FailureCode.INVALID_INPUT, said, code) from None
-    raise Failed(FailureCode.PROVIDER_ERROR, said, code or str(status)) from None
+        return Failed(FailureCode.INVALID_INPUT, said, code)
+    return Failed(FailureCode.PROVIDER_ERROR, said, code or str(status))
+
+
+def _is_own(problem: openai.APIStatusError) -> bool:
+    """Whether the API itself says so: in the form of its errors, or of those of its copies."""
+    try:
+        body = problem.response.json()
+    except ValueError:
+        return False
+    return isinstance(body, dict) and any(body.get(name) for name in ("error", "detail"))
 
 
 def _unsent(problem: Exception) -> bool:
@@ -493,14 +515,6 @@ def _said(problem: Exception, order: _Order) -> str:
     message = body.get("message") if isinstance(body, dict) else None
     text = str(message or getattr(problem, "message", "") or problem)
     return text.replace(order.client.api_key, "(the key)")[:300]
-
-
-def _unknown(job: RemoteJob, options: Options, why: str) -> Failed:
-    return Failed(
-        FailureCode.SUBMISSION_UNKNOWN,
-        f"{options.url} may have made this, and may charge for it: {why}. It was asked once, for "
-        f"task {job.task.id}, and is not asked again by itself",
-    )
 
 
 def read_options(options: Mapping[str, Any]) -> Options:

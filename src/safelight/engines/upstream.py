@@ -37,6 +37,7 @@ from safelight.engines import (
     Unfetched,
 )
 from safelight.engines.kit.asked import Asked
+from safelight.engines.kit.asking import ASKING, Ask, Question, Refused, Taken, Unsure, ask_once
 from safelight.engines.kit.pace import Pace
 from safelight.engines.kit.paid import see_through
 from safelight.engines.kit.reasons import code_of, precise
@@ -225,7 +226,7 @@ class _Provider:
         self.dialect = dialect
         self.url = url
         self.service = service
-        self.repeats = options.safe_to_repeat or self.dialect.repeats_safely
+        self.repeats = _repeats(options, dialect)
         self.places = asyncio.Semaphore(options.concurrency)
         self.paces: dict[tuple[str, Kind], Pace] = {}
         self._per_second = options.per_second or self.dialect.polls_per_second
@@ -308,13 +309,12 @@ class _Run:
         self._asked = msgspec.structs.replace(
             drop_handling(job.submit),
             model=options.model or job.submit.model,
-            idempotency_key=job.task.id if provider.repeats else None,
+            idempotency_key=job.task.id if provider.repeats > 0 else None,
         )
         self._id: str | None = None
         self._submitted = 0.0  # by the clock of the world, for it outlives this process
         self._client: AsyncClient | None = None
         self._held = False  # whether the last answer was held until there was something to tell
-        self._lost = False  # whether an answer to a submission was lost, here or in an earlier run
         self._trouble, self._complaint = 0, ""  # faults in a row, and the last one
         self._pauses = Pauses(*_PAUSES)  # after each of these
         self._unknown_since: float | None = None
@@ -327,7 +327,7 @@ class _Run:
             self._id, self._submitted = str(memory["id"]), float(memory["at"])
             yield Log(text=f"Resumed: {self._provider.url} has it as {self._id}")
         else:
-            async for event in self._submit(asking="asking" in memory):
+            async for event in self._submit(memory.get(ASKING)):
                 yield event
         task = None
         async for seen in self._wait():
@@ -341,39 +341,52 @@ class _Run:
 
     # --------------------------------------------------------------------------- submission
 
-    async def _submit(self, asking: bool) -> AsyncGenerator[Event]:
-        """Submit once. `asking`: an earlier run was about to, and what became of it is unknown."""
-        self._lost = asking
-        if asking and not self._provider.repeats:
-            raise self._unknown("the worker ended before it had the answer")
-        assert self._client is not None
-        async with self._provider.places:
-            asked = msgspec.structs.replace(self._asked, sources=await self._sources())
-            asked = await self._send_files(asked)
-            began, pauses, cancelled = time.time(), Pauses(*_PAUSES), False
-            while self._id is None:
-                await self._provider.turn(
-                    self._job, urgent=True
-                )  # not after thousands of questions
-                before: dict[str, Any] | None = None if self._lost else {}
-                yield Remember(memory={"asking": time.time()}, stopped=before)
-                # Told to stop, it hears the answer first.
-                answer = await see_through(self._provider.count(self._client.submit(asked)))
-                cancelled = answer.cancelled
-                try:
-                    self._id, self._submitted = answer.value.id, time.time()
-                except Fault as fault:
-                    wait = self._weigh(fault, time.time() - began, pauses)
-                    if not self._lost:
-                        yield Remember(memory={})  # it was certainly not accepted
-                    if cancelled:
-                        raise asyncio.CancelledError from None
-                    yield Log(text=f"{self._provider.url}: {fault.message}; again in {wait:.0f} s")
-                    await asyncio.sleep(wait)
+    async def _submit(self, since: float | None) -> AsyncGenerator[Event]:
+        """Submit once. `since`: an earlier run was about to, and what became of it is unknown."""
+        provider = self._provider
+        question: Question[Task] = Question(
+            service=provider.url,
+            place=provider.places,
+            ready=self._ready,
+            turn=lambda: provider.turn(self._job, urgent=True),  # not after thousands of questions
+            unknown=self._unknown,
+            deadline=provider.options.deadline,
+            repeats=provider.repeats,
+            since=since,
+        )
+        cancelled = False
+        async with aclosing(ask_once(question)) as told:
+            async for event in told:
+                if isinstance(event, Taken):
+                    self._id, self._submitted = event.value.id, time.time()
+                    cancelled = event.cancelled
+                else:
+                    yield event
         yield Remember(memory={"id": self._id, "at": self._submitted})
         if cancelled:
             raise asyncio.CancelledError
-        yield Log(text=f"{self._provider.url} accepted it as {self._id}")
+        yield Log(text=f"{provider.url} accepted it as {self._id}")
+
+    async def _ready(self) -> Ask[Task]:
+        """What submits the task, with its sources."""
+        asked = msgspec.structs.replace(self._asked, sources=await self._sources())
+        return partial(self._send, await self._send_files(asked))
+
+    async def _send(self, asked: Submit) -> Task:
+        """Submit. Raises `Refused`, `Unsure`, `Failed`."""
+        assert self._client is not None
+        try:
+            return await self._provider.count(self._client.submit(asked))
+        except SubmissionUnknown as fault:
+            raise Unsure(fault.message) from None
+        except Fault as fault:
+            raise self._refusal(fault) from None
+
+    def _refusal(self, fault: Fault) -> Refused | Failed:
+        """What it means that the service has not taken something."""
+        if isinstance(fault, _REFUSED_FOR_NOW):
+            return Refused(fault.message, self._provider.service.hold(fault))
+        return self._failed(fault)
 
     async def _send_files(self, asked: Submit) -> Submit:
         """`asked` with addresses for what it has as data, where the service keeps such files.
@@ -386,18 +399,13 @@ class _Run:
             try:
                 return await self._client.upload_sources(asked)
             except Fault as fault:
-                await asyncio.sleep(self._weigh(fault, time.time() - began, pauses))
-
-    def _weigh(self, fault: Fault, waited: float, pauses: Pauses) -> float:
-        """How long to wait before asking again; raises `Failed` where there is no asking again."""
-        self._lost = self._lost or isinstance(fault, SubmissionUnknown)
-        late = waited > self._provider.options.deadline
-        once = self._lost and not self._provider.repeats
-        if late or once or not isinstance(fault, _REFUSED_FOR_NOW):
-            if self._lost:
-                raise self._unknown(fault.message)
-            raise self._failed(fault, FailureCode.TIMEOUT if late else None)
-        return pauses.next(self._provider.service.hold(fault))
+                problem = self._refusal(fault)
+                if isinstance(problem, Failed):
+                    raise problem from None
+                if time.time() - began > self._provider.options.deadline:
+                    raise self._failed(fault, FailureCode.TIMEOUT) from None
+                wait = pauses.next(problem.seconds)
+            await asyncio.sleep(wait)
 
     async def _sources(self) -> tuple[Source, ...]:
         """The sources, as the provider's wire takes them."""
@@ -649,6 +657,13 @@ def _file(path: Path, artifact: Artifact) -> File:
         height=artifact.height,
         duration=artifact.duration,
     )
+
+
+def _repeats(options: Options, dialect: Dialect) -> float:
+    """For how many seconds the same submission is certainly the same task there."""
+    if options.safe_to_repeat:
+        return options.deadline
+    return min(options.deadline, dialect.repeats_seconds) if dialect.repeats_safely else 0.0
 
 
 def _dialect(options: Options) -> Dialect:

@@ -139,6 +139,8 @@ class Dialect:
     idempotency_headers: tuple[str, ...] = ("idempotency-key",)
     polls_per_second: float = 1.0  # what its service allows, or what its clients do
     repeats_safely: bool = False  # whether its service documents those headers, or some like them
+    # For how many seconds they make it so; few where it is not said how long they are remembered.
+    repeats_seconds: float = 300.0
     uploads: bool = False  # whether sources may come with the request, and not by address alone
     keeps_files: bool = False  # whether they may be uploaded before it, to be named by their links
     files_url: str = ""  # where that is, for the real service, if it is elsewhere

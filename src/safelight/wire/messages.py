@@ -168,8 +168,18 @@ def read_bearer(request: Request) -> str | None:
     return value or None
 
 
+# Codes by which a service refuses for now, where it says so itself. A proxy has the same ones for a
+# connection that broke when the service had the request already (Envoy: 503, "reset reason:
+# connection termination").
+_REFUSALS = frozenset({408, 425, 501, 503})
+
+
 def fault_of_status(status: int, message: str, response: Response) -> Fault:
-    """The fault that an HTTP status, or a code that means the same, tells in an answer."""
+    """The fault that an HTTP status, or a code that means the same, tells in an answer.
+
+    `message` is what the service says in its own form; empty where the answer is in no such form,
+    and so may be that of a proxy before it.
+    """
     seconds = read_retry_after(response)
     simple: dict[int, type[Fault]] = {
         401: Unauthenticated,
@@ -188,7 +198,9 @@ def fault_of_status(status: int, message: str, response: Response) -> Fault:
     if status == 500:
         return Internal(message)
     if status in (408, 425) or status > 500:
-        return Unavailable(message, retry_after=seconds)
+        # Who says when to come back has refused as well.
+        certain = seconds is not None or (bool(message) and status in _REFUSALS)
+        return Unavailable(message, retry_after=seconds, certain=certain)
     if status >= 400:
         return BadRequest(message)
     return Upstream(message)

@@ -204,8 +204,8 @@ _HEARD: tuple[tuple[re.Pattern[str], type[Fault]], ...] = tuple(
     )
 )
 # 422 that says nothing of a model is a mistake in the rest; 433 is the limit that an owner set for
-# one key, 455 is maintenance [K].
-_HEARD_AS = {422: 400, 433: 402, 455: 503}
+# one key, 455 is maintenance, and 408 that a maker was silent for long, which is no refusal [K].
+_HEARD_AS = {408: 504, 422: 400, 433: 402, 455: 503}
 
 # ---------------------------------------------------------------------------------------- relatives
 

@@ -6,6 +6,7 @@ which paths are the dialect's. See docs/api.md.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -118,6 +119,7 @@ class Safelight(Dialect):
     states: Mapping[str, States] = {"tasks": STATES}
     polls_per_second = 10.0
     repeats_safely = True
+    repeats_seconds = math.inf  # as long as the task is there
     uploads = True
     keeps_files = True
     fetches_many = True
