@@ -61,7 +61,7 @@ ALLOWED = {
     "wire": {"task", "errors"},
     "plugins": set(),
     "dialects": {"wire", "task", "errors", "sizes", "plugins"},
-    "engines": {"task", "errors", "sizes", "media_types", "pauses", "plugins"},
+    "engines": {"task", "errors", "sizes", "media", "media_types", "pauses", "plugins"},
     "store": {"task", "errors", "postgres", "durations"},
     "queue": {"postgres", "store"},
     "turns": {"store"},

@@ -27,6 +27,7 @@ from image_api import HANG_UP, ImageApi, Reply, error, linked, pictures
 from safelight import AsyncClient, Kind, Submit
 from safelight.blobs import Blobs
 from safelight.config import ModelRule, SettingsError
+from safelight.engines import openai as openai_engine
 from safelight.engines.openai import build
 from safelight.errors import BadRequest, MissingParameter, Unsupported
 from safelight.fetching import Fetcher
@@ -549,6 +550,47 @@ async def test_a_picture_is_fetched_without_our_key(bench: Bench, api: ImageApi)
     assert [asked.target[:12] for asked in api.fetched] == ["/files/a.png"] * 3 + ["/files/b.png"]
     assert not any("authorization" in asked.headers for asked in api.fetched)
     assert not any(KEY in str(asked) for asked in api.fetched)
+
+
+async def test_a_full_disk_loses_no_picture(bench: Bench) -> None:
+    bench.api.held = True
+    await bench.add()
+    run = bench.begin(bench.worker())
+    await until(lambda: bench.api.asked)
+    (folder,) = (bench.folder / "scratch").iterdir()
+    made = folder / "made-0"
+    made.symlink_to("/dev/full")  # a write to it: no space left on device
+    bench.api.held = False
+    done, _ = await asyncio.wait([run], timeout=0.5)
+    assert not done
+
+    made.unlink()
+    await run
+    task = await bench.task()
+    assert task.status is Status.SUCCEEDED, task.failure
+    assert len(bench.api.asked) == 1
+
+
+@pytest.mark.parametrize(
+    "dead",
+    [Reply(404), Reply(200, b"<html>Sign in</html>", type="image/png")],
+    ids=["dead link", "page"],
+)
+async def test_one_picture_that_is_not_to_be_had_loses_no_other(
+    bench: Bench, api: ImageApi, dead: Reply, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openai_engine, "_PAUSES", (0.01, 0.02))
+    origin = api.url.removesuffix("/v1")
+    api.answers.append(linked(*(f"{origin}/{name}.png" for name in "abc")))
+    good = Reply(200, picture(30, 20), type="image/png")
+    api.files.extend([good, *[dead] * 5, good])
+
+    task = await bench.run(count=3)
+
+    assert task.status is Status.SUCCEEDED, task.failure
+    assert len(task.artifacts) == 2
+    assert any("Picture 2 is lost" in line for line in await bench.told())
+    assert len(api.asked) == 1
 
 
 @pytest.mark.parametrize(

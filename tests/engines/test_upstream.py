@@ -20,7 +20,9 @@ from doubles import picture, until
 from dripping import Endless, whole
 from safelight import engines
 from safelight.config import ModelRule, Settings, SettingsError
+from safelight.engines import upstream as upstream_engine
 from safelight.engines.kit.reasons import code_of, precise
+from safelight.engines.kit.results import Strange, read_media_type
 from safelight.engines.upstream import UpstreamEngine, read_options
 from safelight.errors import (
     BadRequest,
@@ -812,6 +814,7 @@ class There:
         self.listener = Endless(head=FILE_HEAD)
         self.links, self.copies = list(links), 1  # the first one is told so many times
         self.drips = ""  # the beginning of the path whose answer has no end
+        self.all: list[str] = []  # links, where several are told
         self.first: list[bytes] = []  # what it answers before it takes anything
 
     @asynccontextmanager
@@ -835,11 +838,16 @@ class There:
             return None
         if path.startswith("/elsewhere"):
             return whole(b"", f"Location: {self.links[1]}", status="302 Found")
+        if path.startswith("/page"):
+            return whole(b"<html>Sign in</html>", "Content-Type: image/png")
+        if path.startswith("/dead"):
+            return whole(b"", status="404 Not Found")
         if path.startswith("/file"):
             return whole(picture())
         data: dict[str, Any] = {"taskid": "t" * 24}
         if path.endswith("infobytaskid"):
-            data |= {"image_status": 3, "url": self.links[:1] * self.copies}
+            links = self.all or self.links[:1] * self.copies
+            data |= {"image_status": 3, "url": links}
         return whole(json.dumps({"code": 1000, "msg": "OK", "data": data}).encode())
 
 
@@ -902,6 +910,60 @@ async def test_more_results_than_there_may_be_are_refused(houses: Houses) -> Non
         assert there.asked("/file") == 0
 
     assert "more than 32 files" in sentence
+
+
+@pytest.fixture
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is fetched again is fetched soon."""
+    monkeypatch.setattr(upstream_engine, "_PAUSES", (0.01, 0.02))
+
+
+@pytest.mark.usefixtures("no_pauses")
+async def test_a_page_is_no_result(houses: Houses) -> None:
+    async with There().run() as there:
+        there.links = [f"{there.url}/page"]
+        house = await house_at(houses, there.url, {})
+        sentence = await house.failed(await house.submit(), FailureCode.PROVIDER_ERROR)
+        assert there.asked("/page") == 5
+
+    assert "no picture" in sentence
+    assert "Sign in" in sentence or "<html>" in sentence
+
+
+@pytest.mark.usefixtures("no_pauses")
+@pytest.mark.parametrize("lost", ["dead", "page"])
+async def test_one_file_that_is_not_to_be_had_loses_no_other(houses: Houses, lost: str) -> None:
+    async with There().run() as there:
+        there.all = [f"{there.url}/{name}" for name in ("file-a", lost, "file-b")]
+        house = await house_at(houses, there.url, {})
+        id = await house.submit(count=3)
+        task = await house.succeeded(id)
+
+        assert len(task.artifacts) == 2
+        assert "File 2 is lost" in await house.log(id)
+        assert there.asked("/file-a") == there.asked("/file-b") == 1  # each is fetched once
+        assert there.asked(f"/{lost}") == 5
+        assert there.asked("/v1/images/seedreamv4") == 1
+
+
+async def test_a_picture_is_no_film(tmp_path: Path) -> None:
+    path = tmp_path / "made"
+    for data, kind, good in (
+        (sample(Kind.IMAGE).data, Kind.IMAGE, True),
+        (sample(Kind.VIDEO).data, Kind.VIDEO, True),
+        (sample(Kind.IMAGE).data, Kind.VIDEO, False),
+        (sample(Kind.VIDEO).data, Kind.IMAGE, False),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", Kind.IMAGE, True),
+        (b"<html><svg/></html>", Kind.IMAGE, False),
+        (b"\x89PNG\r\n\x1a\nnothing", Kind.IMAGE, False),
+        (b"", Kind.IMAGE, False),
+    ):
+        path.write_bytes(data)
+        if good:
+            assert read_media_type(path, kind)
+        else:
+            with pytest.raises(Strange):
+                read_media_type(path, kind)
 
 
 async def test_a_result_that_is_dripped_does_not_outlast_the_deadline_for_long(

@@ -12,7 +12,7 @@ import asyncio
 import base64
 import contextlib
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from functools import partial
 from importlib import import_module
@@ -30,6 +30,7 @@ from safelight.engines import (
     File,
     Given,
     Job,
+    Log,
     Remember,
     RemoteJob,
     Started,
@@ -38,6 +39,7 @@ from safelight.engines import (
 )
 from safelight.engines.kit.asked import Asked
 from safelight.engines.kit.asking import ASKING, Ask, Question, Refused, Taken, Unsure, ask_once
+from safelight.engines.kit.results import read_media_type
 from safelight.errors import InvalidValue, MissingParameter, Unsupported
 from safelight.media_types import media_type_of, suffix_of
 from safelight.pauses import Pauses
@@ -58,7 +60,7 @@ _SIZES = ("1024x1024", "1536x1024", "1024x1536")  # of the gpt-image models
 _QUALITIES = ("auto", "high", "medium", "low")
 _PAUSES = 1.0, 60.0  # seconds, before a picture is fetched again: the first, and the longest
 _CONNECT_SECONDS = 30.0
-_FETCH_TRIES, _FETCH_SECONDS = 5, 300.0  # for each picture, and for all of an answer
+_FETCH_TRIES, _FETCH_SECONDS = 5, 300.0  # for each picture
 _MOST_PICTURES = 32  # of one answer
 # What a request that was never sent raises below the library's own exception.
 _UNSENT = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol"})
@@ -114,11 +116,11 @@ class _Order(NamedTuple):
     options: Options
     asked: Asked
 
-    async def ready(self) -> Ask[list[File]]:
+    async def ready(self) -> Ask[list[Log | File]]:
         """What asks for it."""
         return self.ask
 
-    async def ask(self) -> list[File]:
+    async def ask(self) -> list[Log | File]:
         """Ask, and keep the pictures. Raises `Refused`, `Unsure`, `Failed`."""
         try:
             return await _make(self)
@@ -193,7 +195,7 @@ class OpenAI(Engine):
         order = _Order(
             self._client(options, await job.secret(options.key)), job, options, self._asked
         )
-        question: Question[list[File]] = Question(
+        question: Question[list[Log | File]] = Question(
             service=options.url,
             place=self._place(options),
             ready=order.ready,
@@ -206,8 +208,8 @@ class OpenAI(Engine):
         async with aclosing(ask_once(question)) as told:
             async for event in told:
                 if isinstance(event, Taken):
-                    for file in event.value:
-                        yield file
+                    for made in event.value:
+                        yield made
                     continue
                 if isinstance(event, Remember) and event.memory:
                     yield Started()  # it works from now on, for what anybody can see
@@ -262,10 +264,9 @@ def _check_sources(submit: Submit) -> None:
 # ------------------------------------------------------------------------------------ the question
 
 
-async def _make(order: _Order) -> list[File]:
+async def _make(order: _Order) -> list[Log | File]:
     """Ask, and save the pictures of the answer in the job's folder."""
-    answer = await order.asked.count("openai", _ask(order))
-    return [await asyncio.to_thread(_name, path) for path in await _save_all(order, answer)]
+    return await _save_all(order, await order.asked.count("openai", _ask(order)))
 
 
 async def _ask(order: _Order) -> Any:
@@ -375,8 +376,12 @@ class _Bounded(httpx.AsyncByteStream):
         await self._stream.aclose()
 
 
-async def _save_all(order: _Order, answer: Any) -> list[Path]:
-    """The pictures of an answer, which has them in itself or says where they are, as files."""
+async def _save_all(order: _Order, answer: Any) -> list[Log | File]:
+    """The pictures of an answer, which has them in itself or says where they are, as files.
+
+    They are paid for: where some are not to be had, these are logged. Raises `Failed` where none
+    is.
+    """
     items = [
         (getattr(item, "b64_json", None), getattr(item, "url", None))
         for item in getattr(answer, "data", None) or ()
@@ -386,28 +391,55 @@ async def _save_all(order: _Order, answer: Any) -> list[Path]:
         raise Failed(FailureCode.PROVIDER_ERROR, f"{order.options.url} answered without a picture")
     if len(items) > _MOST_PICTURES:
         raise Failed(FailureCode.PROVIDER_ERROR, f"More than {_MOST_PICTURES} pictures were made")
-    paths = [order.job.folder / f"made-{number}" for number in range(len(items))]
-    try:
-        async with asyncio.timeout(_FETCH_SECONDS):
-            for (text, url), path in zip(items, paths, strict=True):
-                if text:
-                    await asyncio.to_thread(_decode, text, path)
-                else:
-                    await _fetch(order, str(url), path)
-    except TimeoutError:
-        raise _unfetched(f"not within {_FETCH_SECONDS:g} seconds") from None
-    return paths
+    files: list[Log | File] = []
+    lost: list[Failed] = []
+    logs: list[Log | File] = []
+    for number, (text, url) in enumerate(items):
+        path = order.job.folder / f"made-{number}"
+        save = partial(_decode, text, path) if text else partial(_fetch, order, str(url), path)
+        try:
+            await _insist(order, save)
+            files.append(await asyncio.to_thread(_name, path))
+        except Failed as problem:
+            lost.append(problem)
+            logs.append(Log(text=f"Picture {number + 1} is lost: {problem}"))
+    if not files:
+        raise lost[0]
+    return [*logs, *files]
 
 
-def _decode(text: str, path: Path) -> None:
+async def _insist(order: _Order, save: Callable[[], Awaitable[None]]) -> None:
+    """Save a picture, and while a disk that is full keeps it from being written, again."""
+    loop, pauses = asyncio.get_running_loop(), Pauses(*_PAUSES)
+    until = loop.time() + order.options.deadline
+    while True:
+        try:
+            return await save()
+        except OSError as problem:
+            wait, why = pauses.next(), str(problem)
+        if loop.time() + wait > until:
+            raise Failed(FailureCode.INTERNAL, f"Made, but not to be written: {why}")
+        await asyncio.sleep(wait)
+
+
+async def _decode(text: str, path: Path) -> None:
     try:
-        path.write_bytes(base64.b64decode(text, validate=True))
+        data = base64.b64decode(text, validate=True)
     except ValueError:
         raise _no_picture() from None
+    await asyncio.to_thread(path.write_bytes, data)
 
 
 async def _fetch(order: _Order, url: str, path: Path) -> None:
-    """Fetch a picture, if need be several times: it is made. Raises `Failed`."""
+    """Fetch a picture, if need be several times: it is made. Raises `Failed`, `OSError`."""
+    try:
+        async with asyncio.timeout(_FETCH_SECONDS):
+            await _fetch_patiently(order, url, path)
+    except TimeoutError:
+        raise _unfetched(f"not within {_FETCH_SECONDS:g} seconds") from None
+
+
+async def _fetch_patiently(order: _Order, url: str, path: Path) -> None:
     home = (order.options.url, *order.options.result_origins)
     why, pauses = "", Pauses(*_PAUSES)
     for tries in range(_FETCH_TRIES):
@@ -415,7 +447,9 @@ async def _fetch(order: _Order, url: str, path: Path) -> None:
             await asyncio.sleep(pauses.next())
         try:
             # Without the key: the address may lead to somebody else's storage.
-            return await order.job.fetch(url, path, home)
+            await order.job.fetch(url, path, home)
+            await asyncio.to_thread(read_media_type, path, Kind.IMAGE)
+            return
         except Unfetched as problem:
             why = str(problem)
             if not problem.passing:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, Coroutine, Iterator, Mapping
 from contextlib import aclosing
 from functools import partial
@@ -41,6 +42,7 @@ from safelight.engines.kit.asking import ASKING, Ask, Question, Refused, Taken, 
 from safelight.engines.kit.pace import Pace
 from safelight.engines.kit.paid import see_through
 from safelight.engines.kit.reasons import code_of, precise
+from safelight.engines.kit.results import Strange, read_media_type
 from safelight.errors import (
     Fault,
     NotFound,
@@ -50,7 +52,6 @@ from safelight.errors import (
     Unavailable,
     Unreachable,
 )
-from safelight.media_types import media_type_of
 from safelight.pauses import Pauses
 from safelight.task import (
     Artifact,
@@ -97,6 +98,8 @@ _CONNECTIONS = 200
 # held at once: the other connections are for other questions.
 _HELD_SECONDS, _MARGIN_SECONDS, _MOST_HELD = 20, 1.0, _CONNECTIONS // 2
 _MOST_FILES = 32  # of one task
+# How often the rest is tried where some files came, and one that comes as something else.
+_MOST_ROUNDS = 5
 _MOST_PACES = 500  # of models that are remembered: where a rule is a wildcard, callers name them
 # After these a service has certainly not accepted a submission, and may accept it later.
 _REFUSED_FOR_NOW = (Unreachable, Unavailable, RateLimited)
@@ -299,6 +302,38 @@ class _Provider:
         await self.service.turn(job, self._per_second, urgent)
 
 
+class _Found:
+    """The files of a result that came, by their number, and why others did not."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.files: dict[int, File] = {}
+        self.gone: set[int] = set()  # that are not tried again
+        self.complaint = ""  # the last one
+        self._why: dict[int, str] = {}
+        self._strange: Counter[int] = Counter()
+
+    def miss(self, number: int, problem: Unfetched) -> None:
+        """Note why one did not come; what is nothing of the kind is not had by asking for ever."""
+        self.complaint = self._why[number] = str(problem)
+        self._strange[number] += isinstance(problem, Strange)
+        if not problem.passing or self._strange[number] >= _MOST_ROUNDS:
+            self.gone.add(number)
+
+    @property
+    def done(self) -> bool:
+        """Whether there is nothing more to try."""
+        return 0 < self.count == len(self.files) + len(self.gone)
+
+    def lost(self) -> list[tuple[int, str]]:
+        """Those that did not come, and why."""
+        return [
+            (n, self._why.get(n, "it took too long"))
+            for n in range(self.count)
+            if n not in self.files
+        ]
+
+
 class _Run:
     """One task's way through another service."""
 
@@ -336,8 +371,8 @@ class _Run:
             else:
                 yield seen
         assert task is not None
-        for file in await self._fetch_files(task):
-            yield file
+        for made in await self._fetch_files(task):
+            yield made
 
     # --------------------------------------------------------------------------- submission
 
@@ -590,41 +625,56 @@ class _Run:
 
     # -------------------------------------------------------------------------------- files
 
-    async def _fetch_files(self, task: Task) -> list[File]:
+    async def _fetch_files(self, task: Task) -> list[Event]:
         """Copy the files; while that fails, with fresh links, for it was made and is paid for.
 
-        But not for longer than once more the time that the task had. Raises `Failed`.
+        But not for longer than once more the time that the task had, and where some came, not long
+        for the rest. What did not come is logged. Raises `Failed` where nothing did.
         """
-        try:
+        found = _Found()
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._provider.options.deadline):
-                return await self._fetch_patiently(task)
-        except TimeoutError:
-            raise self._unfetched(self._complaint or "it took too long") from None
+                await self._fetch_patiently(task, found)
+        if not found.files:
+            raise self._unfetched(found.complaint or "it took too long") from None
+        lost = [Log(text=f"File {number + 1} is lost: {why}") for number, why in found.lost()]
+        return [*lost, *(file for _, file in sorted(found.files.items()))]
 
-    async def _fetch_patiently(self, task: Task) -> list[File]:
-        pauses = Pauses(*_PAUSES)
+    async def _fetch_patiently(self, task: Task, found: _Found) -> None:
+        pauses, rounds = Pauses(*_PAUSES), 0
         while True:
-            try:
-                return await self._copy_all(task)
-            except Unfetched as problem:
-                if not problem.passing:
-                    raise self._unfetched(str(problem)) from None
-                self._complaint = str(problem)
-            except (Fault, OSError) as problem:  # also a disk that is full passes
-                self._complaint = str(problem)
+            kept_from_writing = await self._copy_all(task, found)
+            rounds += not kept_from_writing
+            if found.done or (found.files and rounds >= _MOST_ROUNDS):
+                return
             await asyncio.sleep(pauses.next())
             with contextlib.suppress(Fault):
                 await self._provider.turn(self._job)
                 fresh = await self._fetch()
                 task = fresh if fresh.status is Status.SUCCEEDED else task
 
-    async def _copy_all(self, task: Task) -> list[File]:
+    async def _copy_all(self, task: Task, found: _Found) -> bool:
+        """Copy what did not come yet; whether a disk that is full, or gone, kept some from it."""
         linked = _linked(task)
         if not linked:
-            raise Unfetched("it has no file", passing=True)
+            found.complaint = "it has no file"
         if len(linked) > _MOST_FILES:
-            raise Unfetched(f"it has more than {_MOST_FILES} files", passing=False)
-        return [await self._copy(number, artifact) for number, artifact in enumerate(linked)]
+            raise self._unfetched(f"it has more than {_MOST_FILES} files")
+        found.count = max(found.count, len(linked))
+        full = False
+        for number, artifact in enumerate(linked):
+            if number in found.files or number in found.gone:
+                continue
+            try:
+                found.files[number] = await self._copy(number, artifact)
+            except Unfetched as problem:
+                found.miss(number, problem)
+            except Fault as problem:
+                found.miss(number, Unfetched(problem.message, passing=True))
+            except OSError as problem:  # also that passes
+                full = True
+                found.miss(number, Unfetched(str(problem), passing=True))
+        return full
 
     async def _copy(self, number: int, artifact: Artifact) -> File:
         """Copy one file. Raises `Unfetched`, `Upstream`, `OSError`."""
@@ -634,7 +684,7 @@ class _Run:
         else:
             home = (self._provider.url, *self._provider.options.result_origins)
             await self._job.fetch(url, path, home)
-        return _file(path, artifact)
+        return await asyncio.to_thread(_file, path, artifact, self._asked.kind)
 
     def _unfetched(self, why: str) -> Failed:
         return Failed(
@@ -647,12 +697,10 @@ def _linked(task: Task) -> list[Artifact]:
     return [artifact for artifact in task.artifacts if artifact.url]
 
 
-def _file(path: Path, artifact: Artifact) -> File:
-    with path.open("rb") as file:
-        found = media_type_of(file.read(32))
+def _file(path: Path, artifact: Artifact, kind: Kind) -> File:
     return File(
         path=path,
-        media_type=found,
+        media_type=read_media_type(path, kind),
         width=artifact.width,
         height=artifact.height,
         duration=artifact.duration,
