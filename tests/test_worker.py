@@ -35,6 +35,7 @@ from safelight.engines import (
     Event,
     Failed,
     File,
+    Given,
     Job,
     Log,
     Preview,
@@ -779,8 +780,10 @@ async def test_an_engine_that_waits_is_given_a_remote_job(sending: Bench) -> Non
         told.append(await remote.secret("kie"))
         await remote.take_turn("kie", 100, False)
         assert not remote.ended()
+        fetched.extend(await remote.fetch_sources())
         yield write_picture(job)
 
+    fetched: list[Given] = []
     sending.engine.play = play
     await sending.blobs.put("tasks/x/source-0", picture())
     await sending.add(task(sources=[Source(blob="tasks/x/source-0")]))
@@ -790,7 +793,8 @@ async def test_an_engine_that_waits_is_given_a_remote_job(sending: Bench) -> Non
     (job,) = map(remote_of, sending.engine.jobs)
     assert (job.memory, job.options, told) == ({}, {"steps": 4}, ["the key kie"])
     assert (job.folder.parent, job.max_pixels) == (sending.scratch, 1_000_000)
-    (given,) = job.sources
+    assert job.sources == ()  # they are fetched when there is a place for the task
+    (given,) = fetched
     assert given.url is not None
     target = sending.links.read_url(given.url)
     assert given.url.startswith("https://images.example.com/")
@@ -799,12 +803,17 @@ async def test_an_engine_that_waits_is_given_a_remote_job(sending: Bench) -> Non
 
 
 async def test_without_a_public_address_a_source_has_no_link(sending: Bench) -> None:
+    async def play(job: Job) -> AsyncIterator[Event]:
+        fetched.extend(await remote_of(job).fetch_sources())
+        yield write_picture(job)
+
+    fetched: list[Given] = []
+    sending.engine.play = play
     await sending.blobs.put("tasks/x/source-0", picture())
     await sending.add(task(sources=[Source(blob="tasks/x/source-0")]))
     await sending.worker().run(ID, "sender")
 
-    (job,) = sending.engine.jobs
-    assert [given.url for given in job.sources] == [None]
+    assert [given.url for given in fetched] == [None]
 
 
 async def test_a_job_of_another_engine_is_no_remote_job(bench: Bench) -> None:

@@ -635,6 +635,73 @@ async def test_what_429_says_holds_for_all_tasks_of_that_service(houses: Houses)
         assert not (await house.task(held)).ended
 
 
+async def test_what_429_says_holds_for_that_key_alone(
+    houses: Houses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTHER", "id:another")
+    script = {
+        "queries": [{"match": {"prompt": "hold"}, "answer": "rate_limited", "retry_after": 9}]
+    }
+    async with Fake.run("tensorslab", script) as fake:
+        common = {"dialect": "tensorslab", "url": fake.url, "model": "seedreamv4", "fresh": 0.05}
+        house = await houses.start_with(
+            ModelRule(name="one", engine="upstream", options={**common, "key": "env:FAKE"}),
+            ModelRule(name="two", engine="upstream", options={**common, "key": "env:OTHER"}),
+        )
+        held = await house.submit(model="one", prompt="hold")
+        await until(lambda: fake.counts().answers.get("rate_limited"))
+        async with asyncio.timeout(5):
+            await house.succeeded(await house.submit(model="two"))
+        assert not (await house.task(held)).ended
+
+
+async def test_each_key_has_a_rate_of_its_own(
+    houses: Houses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTHER", "id:another")
+    async with Fake.run("tensorslab", {"tasks": [{"result": "never"}]}) as fake:
+        common = {"dialect": "tensorslab", "url": fake.url, "model": "seedreamv4", "fresh": 60}
+        house = await houses.start_with(
+            *(
+                ModelRule(
+                    name=name,
+                    engine="upstream",
+                    options={**common, "key": f"env:{key}", "per_second": 2.0},
+                )
+                for name, key in (("one", "FAKE"), ("same", "FAKE"), ("two", "OTHER"))
+            )
+        )
+        for name in ("one", "same", "two") * 10:
+            await house.submit(model=name)
+        await asyncio.sleep(3)
+        counts = fake.counts()
+
+    # Two keys with two a second: models that share a key share its rate.
+    assert 8 <= counts.received + sum(counts.queries.values()) <= 2 * (2 * 3 + 3)
+
+
+async def test_sources_are_fetched_when_there_is_a_place(houses: Houses) -> None:
+    sources = Endless()
+    sources.choose = lambda head: whole(picture())
+    script = {"submissions": [{"match": {"nth": 1}, "answer": "slow", "seconds": 1.5}]}
+    async with sources.listen(), Fake.run("tensorslab", script) as fake:
+        rule = {"dialect": "tensorslab", "url": fake.url, "key": "env:FAKE", "per_second": 500.0}
+        options = {**rule, "fresh": 0.05, "model": "seedreamv4", "concurrency": 1}
+        house = await houses.start_with(
+            ModelRule(name="*", engine="upstream", options=options), private_sources=True
+        )
+        ids = [
+            await house.submit(sources=(Source(url=f"{sources.url}/{number}.png"),))
+            for number in range(30)
+        ]
+        await until(lambda: fake.counts().received)
+        await asyncio.sleep(0.5)  # as long as thirty of them would take
+        assert len(sources.asked) == 1
+        for id in ids:
+            await house.succeeded(id)
+        assert len(sources.asked) == 30
+
+
 async def test_the_rate_holds_over_all_tasks(houses: Houses) -> None:
     async with Fake.run("tensorslab", {"tasks": [{"result": "never"}]}) as fake:
         house = await houses.start(fake, "tensorslab", per_second=10.0)

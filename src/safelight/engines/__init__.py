@@ -115,8 +115,9 @@ class Job(Record, frozen=True, kw_only=True):
 class RemoteJob(Job, frozen=True, kw_only=True):
     """A job for an engine that has it done elsewhere: what it needs to do so once, and in turn.
 
-    `memory` is what an earlier run of the task has yielded as `Remember` last. Where there is any,
-    `sources` is empty: `fetch_sources()` fetches them if they are needed again. `ended()` says
+    `memory` is what an earlier run of the task has yielded as `Remember` last. `sources` is empty:
+    `fetch_sources()` fetches them, once there is a place for the task, and where a task that was
+    taken up again needs them. `ended()` says
     whether the task was ended by its owner, and not only this run. `secret(name)` is a key at
     another service; it raises `Failed`. `take_turn(service, per_second, urgent)` returns when it
     is time to ask that service something: so many questions a second are asked by all workers

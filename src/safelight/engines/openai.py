@@ -37,6 +37,7 @@ from safelight.engines import (
     Traits,
     Unfetched,
 )
+from safelight.engines.kit.accounts import account_of
 from safelight.engines.kit.asked import Asked
 from safelight.engines.kit.asking import ASKING, Ask, Question, Refused, Taken, Unsure, ask_once
 from safelight.engines.kit.results import read_media_type
@@ -117,8 +118,9 @@ class _Order(NamedTuple):
     asked: Asked
 
     async def ready(self) -> Ask[list[Log | File]]:
-        """What asks for it."""
-        return self.ask
+        """What asks for it, with its sources."""
+        job = msgspec.structs.replace(self.job, sources=await self.job.fetch_sources())
+        return self._replace(job=job).ask
 
     async def ask(self) -> list[Log | File]:
         """Ask, and keep the pictures. Raises `Refused`, `Unsure`, `Failed`."""
@@ -192,14 +194,14 @@ class OpenAI(Engine):
         """Ask once, wait for the answer whatever happens here, and keep the pictures."""
         assert isinstance(job, RemoteJob)  # as its traits say
         options = read_options(job.options)
-        order = _Order(
-            self._client(options, await job.secret(options.key)), job, options, self._asked
-        )
+        key = await job.secret(options.key)
+        order = _Order(self._client(options, key), job, options, self._asked)
+        account = account_of(f"openai {options.url}", key)
         question: Question[list[Log | File]] = Question(
             service=options.url,
             place=self._place(options),
             ready=order.ready,
-            turn=lambda: job.take_turn(f"openai {options.url}", options.per_second, True),
+            turn=lambda: job.take_turn(account, options.per_second, True),
             unknown=order.unknown,
             deadline=options.deadline,
             since=job.memory.get(ASKING),

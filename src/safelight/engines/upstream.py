@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Coroutine, Iterator, Mapping
@@ -37,6 +38,7 @@ from safelight.engines import (
     Traits,
     Unfetched,
 )
+from safelight.engines.kit.accounts import account_of
 from safelight.engines.kit.asked import Asked
 from safelight.engines.kit.asking import ASKING, Ask, Question, Refused, Taken, Unsure, ask_once
 from safelight.engines.kit.pace import Pace
@@ -135,7 +137,7 @@ class UpstreamEngine(Engine):
 
     def __init__(self, concurrency: int) -> None:
         self.traits = Traits(waits=True, passes_on=True, concurrency=concurrency)
-        self._services: dict[str, _Service] = {}
+        self._accounts: dict[str, _Account] = {}
         self._providers: dict[Options, _Provider] = {}
         self._asked = Asked()
 
@@ -185,16 +187,14 @@ class UpstreamEngine(Engine):
         if provider is None:
             dialect = _dialect(options)
             url = (options.url or dialect.url).rstrip("/")
-            name = f"{dialect.name} {url}"
-            service = self._services.setdefault(name, _Service(name))
             provider = self._providers[options] = _Provider(
-                options, dialect, url, service, self._asked
+                options, dialect, url, self._accounts, self._asked
             )
         return provider
 
 
-class _Service:
-    """A service, which all models that run there ask in turn."""
+class _Account:
+    """A key at a service, with which all models that run there ask in turn."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -223,12 +223,17 @@ class _Provider:
     """A model at a service: its client, its pace, and who may submit next."""
 
     def __init__(
-        self, options: Options, dialect: Dialect, url: str, service: _Service, asked: Asked
+        self,
+        options: Options,
+        dialect: Dialect,
+        url: str,
+        accounts: dict[str, _Account],
+        asked: Asked,
     ) -> None:
         self.options = options
         self.dialect = dialect
         self.url = url
-        self.service = service
+        self._accounts = accounts  # of all providers, by name
         self.repeats = _repeats(options, dialect)
         self.places = asyncio.Semaphore(options.concurrency)
         self.paces: dict[tuple[str, Kind], Pace] = {}
@@ -297,9 +302,16 @@ class _Provider:
             del self.paces[next(iter(self.paces))]
         return pace
 
-    async def turn(self, job: RemoteJob, urgent: bool = False) -> None:
+    def account(self, key: str | None) -> _Account:
+        """Whose turns are taken, and who is told to wait, where that key asks."""
+        if key is None:
+            key = ":".join(os.environ.get(name, "") for name in self.dialect.key_variables)
+        name = account_of(f"{self.dialect.name} {self.url}", key)
+        return self._accounts.setdefault(name, _Account(name))
+
+    async def turn(self, job: RemoteJob, account: _Account, urgent: bool = False) -> None:
         """Wait until the service may be asked something; what is urgent is asked first."""
-        await self.service.turn(job, self._per_second, urgent)
+        await account.turn(job, self._per_second, urgent)
 
 
 class _Found:
@@ -349,6 +361,7 @@ class _Run:
         self._id: str | None = None
         self._submitted = 0.0  # by the clock of the world, for it outlives this process
         self._client: AsyncClient | None = None
+        self._account = _Account("")  # of the key that it asks with
         self._held = False  # whether the last answer was held until there was something to tell
         self._trouble, self._complaint = 0, ""  # faults in a row, and the last one
         self._pauses = Pauses(*_PAUSES)  # after each of these
@@ -356,7 +369,8 @@ class _Run:
 
     async def events(self) -> AsyncGenerator[Event]:
         key = self._provider.options.key
-        self._client = self._provider.client(await self._job.secret(key) if key else None)
+        secret = await self._job.secret(key) if key else None
+        self._client, self._account = self._provider.client(secret), self._provider.account(secret)
         memory = self._job.memory
         if "id" in memory:
             self._id, self._submitted = str(memory["id"]), float(memory["at"])
@@ -383,7 +397,9 @@ class _Run:
             service=provider.url,
             place=provider.places,
             ready=self._ready,
-            turn=lambda: provider.turn(self._job, urgent=True),  # not after thousands of questions
+            turn=partial(
+                provider.turn, self._job, self._account, True
+            ),  # not after thousands of questions
             unknown=self._unknown,
             deadline=provider.options.deadline,
             repeats=provider.repeats,
@@ -420,7 +436,7 @@ class _Run:
     def _refusal(self, fault: Fault) -> Refused | Failed:
         """What it means that the service has not taken something."""
         if isinstance(fault, _REFUSED_FOR_NOW):
-            return Refused(fault.message, self._provider.service.hold(fault))
+            return Refused(fault.message, self._account.hold(fault))
         return self._failed(fault)
 
     async def _send_files(self, asked: Submit) -> Submit:
@@ -444,7 +460,7 @@ class _Run:
 
     async def _sources(self) -> tuple[Source, ...]:
         """The sources, as the provider's wire takes them."""
-        given = self._job.sources or await self._job.fetch_sources()
+        given = await self._job.fetch_sources()
         return await asyncio.to_thread(
             lambda: tuple(map(self._source, self._job.submit.sources, given))
         )
@@ -524,7 +540,7 @@ class _Run:
         try:
             # A service may ask us to wait for longer than that, or drip its answer.
             async with asyncio.timeout(left):
-                await self._provider.turn(self._job)
+                await self._provider.turn(self._job, self._account)
                 seen = await self._fetch(left - _MARGIN_SECONDS)
         except TimeoutError:
             return None
@@ -538,7 +554,7 @@ class _Run:
             # The task goes on there, whatever keeps it from telling.
             self._trouble += 1
             self._complaint = f"{self._provider.url}: {fault.message}"
-            self._provider.service.hold(fault)
+            self._account.hold(fault)
         else:
             self._trouble, self._unknown_since = 0, None
             self._pauses.reset()
@@ -593,7 +609,7 @@ class _Run:
         """The task as the provider tells it, once it does; whatever it asks us to wait for."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LAST_SECONDS / 3):
-                await self._provider.turn(self._job)
+                await self._provider.turn(self._job, self._account)
         pauses = Pauses(*_PAUSES)
         while True:
             with contextlib.suppress(Fault):
@@ -649,7 +665,7 @@ class _Run:
                 return
             await asyncio.sleep(pauses.next())
             with contextlib.suppress(Fault):
-                await self._provider.turn(self._job)
+                await self._provider.turn(self._job, self._account)
                 fresh = await self._fetch()
                 task = fresh if fresh.status is Status.SUCCEEDED else task
 

@@ -277,11 +277,12 @@ class _Attempt:
         return files
 
     async def _job(self, place: Place) -> Job:
-        # What was asked for elsewhere must not fail for a source that is gone meanwhile.
+        # An engine that waits may have thousands of tasks, and fetches for those that it has places
+        # for; and what was asked for elsewhere must not fail for a source that is gone meanwhile.
         job = Job(
             task=self._task,
             folder=self._folder,
-            sources=() if self._memory else await self._fetch_sources(),
+            sources=() if self._waits(place) else await self._fetch_sources(),
             options=dict(place.options),
             max_pixels=self._means.limits.pixels,
         )
