@@ -332,7 +332,7 @@ def test_a_server_that_dies_with_words_unread_leaves_no_traceback() -> None:
         code = "from safelight.engines.kit import children; children._read(children._own_socket())"
         theirs.sendall(b"a word that nobody reads any more")
         with subprocess.Popen(
-            [sys.executable, "-c", code], stdin=theirs, stderr=subprocess.PIPE
+            [sys.executable, "-c", code], stdin=theirs.fileno(), stderr=subprocess.PIPE
         ) as child:
             theirs.close()
             ours.close()
