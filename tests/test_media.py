@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import random
 import struct
+import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -38,11 +40,14 @@ def test_a_format_that_is_not_opened_is_none() -> None:
 
 @pytest.mark.parametrize("side", [20_000, 2**31 - 1])
 def test_a_bomb_is_known_by_its_header(side: int) -> None:
-    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
-    bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"")
-
     with pytest.raises(TooManyPixels):
-        picture_size(bomb)
+        picture_size(square(side))
+
+
+def square(side: int) -> bytes:
+    """The beginning of a picture of that side."""
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"")
 
 
 def chunk(name: bytes, data: bytes) -> bytes:
@@ -69,3 +74,15 @@ def test_only_the_header_is_read() -> None:
     Image.effect_noise((30, 30), 50).save(file, "PNG")
 
     assert picture_size(file.getvalue()[:60]) == (30, 30)
+
+
+def test_threads_that_look_at_once_take_no_warning_for_a_broken_picture() -> None:
+    """What Pillow warns of is an error in these tests, and said for the whole process."""
+    large = square(10_000)  # where Pillow warns, and reads it all the same
+    before = list(warnings.filters)
+
+    with ThreadPoolExecutor(8) as threads:
+        sizes = set(threads.map(picture_size, [large] * 2000))
+
+    assert sizes == {(10_000, 10_000)}
+    assert warnings.filters == before

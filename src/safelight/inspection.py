@@ -18,10 +18,9 @@ from pathlib import Path
 from safelight.engines import Failed
 from safelight.engines.kit.children import Children
 from safelight.errors import InvalidValue, Unavailable
-from safelight.media import FORMATS, NoPicture, TooManyPixels, picture_size
+from safelight.media import FIRST_BYTES, FORMATS, NoPicture, TooManyPixels, picture_size
 
-_FIRST = 256 * 1024  # bytes
-# Of either kind one at a time: what Pillow is told of warnings is told to the whole process.
+# Of either kind one at a time.
 _LOOKS = 1
 _WAIT_SECONDS = 10.0  # for one's turn
 _SECONDS = 10.0  # that the whole file may take
@@ -66,9 +65,9 @@ class Inspector:
         try:
             async with _turn(self._turns):
                 loop = asyncio.get_running_loop()
-                return await loop.run_in_executor(self._threads, picture_size, data[:_FIRST])
+                return await loop.run_in_executor(self._threads, picture_size, data[:FIRST_BYTES])
         except NoPicture:
-            if len(data) <= _FIRST:
+            if len(data) <= FIRST_BYTES:
                 raise
         async with _turn(self._whole_turns):
             with tempfile.NamedTemporaryFile(prefix="safelight-look-") as file:

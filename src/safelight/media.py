@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 import warnings
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from PIL import Image
 
 # The formats that are opened at all; Pillow knows more, and each is more to attack.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+FIRST_BYTES = 256 * 1024  # in which nearly every picture says its size
+_WARNINGS = threading.Lock()  # which warnings are heard is set for the whole process
 
 
 class NoPicture(Exception):
@@ -28,7 +31,7 @@ def picture_size(file: bytes | Path) -> tuple[int, int]:
     """
     source = io.BytesIO(file) if isinstance(file, bytes) else file
     try:
-        with warnings.catch_warnings():
+        with _WARNINGS, warnings.catch_warnings():
             # Pillow warns at a limit of its own; ours is the one that is set.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(source, formats=FORMATS) as picture:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from safelight.engines import Unfetched
-from safelight.media import FORMATS, NoPicture, TooManyPixels, picture_size
+from safelight.media import FIRST_BYTES, FORMATS, NoPicture, TooManyPixels, picture_size
 from safelight.media_types import media_type_of
 from safelight.task import Kind
 
-_FIRST = 256 * 1024  # bytes, in which nearly every picture says its size
 _READ = frozenset(f"image/{name.lower()}" for name in FORMATS)
 
 
@@ -23,7 +22,7 @@ class Strange(Unfetched):
 def read_media_type(path: Path, kind: Kind) -> str:
     """The media type of a file that is to be of that kind. Raises `Strange`, `OSError`."""
     with path.open("rb") as file:
-        head = file.read(_FIRST)
+        head = file.read(FIRST_BYTES)
         whole = not file.read(1)
     media_type = media_type_of(head[:32])
     if kind is Kind.IMAGE and _is_drawing(head):
