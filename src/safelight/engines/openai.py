@@ -393,20 +393,23 @@ async def _save_all(order: _Order, answer: Any) -> list[Log | File]:
         raise Failed(FailureCode.PROVIDER_ERROR, f"{order.options.url} answered without a picture")
     if len(items) > _MOST_PICTURES:
         raise Failed(FailureCode.PROVIDER_ERROR, f"More than {_MOST_PICTURES} pictures were made")
-    files: list[Log | File] = []
-    lost: list[Failed] = []
-    logs: list[Log | File] = []
+    files: list[File] = []
+    lost: dict[int, Failed] = {}
     for number, (text, url) in enumerate(items):
         path = order.job.folder / f"made-{number}"
-        save = partial(_decode, text, path) if text else partial(_fetch, order, str(url), path)
+        save: Callable[[], Awaitable[None]] = (
+            partial(asyncio.to_thread, _decode, text, path)
+            if text
+            else partial(_fetch, order, str(url), path)
+        )
         try:
             await _insist(order, save)
             files.append(await asyncio.to_thread(_name, path))
         except Failed as problem:
-            lost.append(problem)
-            logs.append(Log(text=f"Picture {number + 1} is lost: {problem}"))
+            lost[number] = problem
     if not files:
-        raise lost[0]
+        raise next(iter(lost.values()))
+    logs = [Log(text=f"Picture {number + 1} is lost: {why}") for number, why in lost.items()]
     return [*logs, *files]
 
 
@@ -424,12 +427,11 @@ async def _insist(order: _Order, save: Callable[[], Awaitable[None]]) -> None:
         await asyncio.sleep(wait)
 
 
-async def _decode(text: str, path: Path) -> None:
+def _decode(text: str, path: Path) -> None:
     try:
-        data = base64.b64decode(text, validate=True)
+        path.write_bytes(base64.b64decode(text, validate=True))
     except ValueError:
         raise _no_picture() from None
-    await asyncio.to_thread(path.write_bytes, data)
 
 
 async def _fetch(order: _Order, url: str, path: Path) -> None:
