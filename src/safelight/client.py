@@ -169,7 +169,8 @@ class AsyncClient:
         self._own: dict[str, float] = {}  # what was submitted here lately, and when
         open_http = partial(
             httpx.AsyncClient,
-            verify=httpx.create_ssl_context(),
+            # One for both: it takes longer to make than all else. A transport has its own.
+            verify=httpx.create_ssl_context() if transport is None else True,
             timeout=timeout,
             transport=transport,
             follow_redirects=False,
