@@ -16,9 +16,10 @@ import random
 import re
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -193,10 +194,13 @@ class Bridge:
             reply = await self._service.carry_out(caller.id, call.dialect.name, call.command)
             if isinstance(reply, Task) and isinstance(call.command, Fetch | Submit | Retry):
                 return await self._answer_with_task(call, caller.id, reply, receive)
-            if isinstance(reply, Changed) and not reply.tasks:
-                return await self._answer_with_changes(call, caller.id, reply, receive)
-            if isinstance(reply, Several) and reply.tasks and not reply.any_over:
-                return await self._answer_with_several(call, caller.id, reply, receive)
+            match call.command, reply:
+                case Changes() as changes, Changed(tasks=()):
+                    changed = partial(self._waiting.changes, caller.id, changes, reply)
+                    return await self._answer_later(call, caller.id, reply, changed, receive)
+                case FetchMany() as many, Several() if reply.tasks and not reply.any_over:
+                    ended = partial(self._waiting.several, caller.id, many, reply)
+                    return await self._answer_later(call, caller.id, reply, ended, receive)
             return self._write(call, reply)
         finally:
             if not call.carries:
@@ -250,34 +254,23 @@ class Bridge:
             applied += (("idempotent-replayed", "true"),)
         return response.with_headers(*applied) if applied else response
 
-    async def _answer_with_changes(
-        self, call: _Call, who: str, found: Changed, receive: Receive
+    async def _answer_later(
+        self,
+        call: _Call,
+        who: str,
+        reply: Reply,
+        follow: Callable[[int, Receive], Awaitable[Reply]],
+        receive: Receive,
     ) -> Response:
-        """Tell what has changed: later, where nothing has yet and the caller prefers that."""
+        """Tell what `follow` finds in so many seconds, where the caller prefers that to `reply`."""
         wait, _ = read_conditions(call.context.request)
         if not wait or not self._waiting.may_wait(who):
-            return self._write(call, found)
-        wait = min(wait, int(self._waiting.longest))
-        asked, began = call.command, time.perf_counter()
-        assert isinstance(asked, Changes)
-        found = await self._waiting.changes(who, asked, found, wait, receive)
-        call.waited = time.perf_counter() - began
-        return self._write(call, found).with_headers(("preference-applied", f"wait={wait}"))
-
-    async def _answer_with_several(
-        self, call: _Call, who: str, found: Several, receive: Receive
-    ) -> Response:
-        """Tell several tasks: once one is at its end, where the caller prefers that."""
-        wait, _ = read_conditions(call.context.request)
-        if not wait or not self._waiting.may_wait(who):
-            return self._write(call, found)
-        wait = min(wait, int(self._waiting.longest))
-        asked, began = call.command, time.perf_counter()
-        assert isinstance(asked, FetchMany)
+            return self._write(call, reply)
+        wait, began = min(wait, int(self._waiting.longest)), time.perf_counter()
         call.release()
-        found = await self._waiting.several(who, asked, found, wait, receive)
+        reply = await follow(wait, receive)
         call.waited = time.perf_counter() - began
-        return self._write(call, found).with_headers(("preference-applied", f"wait={wait}"))
+        return self._write(call, reply).with_headers(("preference-applied", f"wait={wait}"))
 
     def _tag(self, task: Task) -> str:
         """What tells one state of a task from another; weak, for ids of requests differ."""
