@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
 from safelight.durations import ANSWERS, BRIEF, HOURS, LONG, Durations
@@ -28,11 +27,10 @@ class Requests(Collector):
         self.seconds.add(dialect, seconds)
 
     def collect(self) -> Iterator[Any]:
-        labels = ("dialect", "operation", "status")
-        answered = CounterMetricFamily("safelight_requests", "Requests answered", labels=labels)
-        for (dialect, operation, status), count in self.answered.items():
-            answered.add_metric((dialect, operation, str(status)), count)
-        yield answered
+        yield counter(
+            "safelight_requests", "Requests answered", ("dialect", "operation", "status"),
+            {(*asked, str(status)): count for (*asked, status), count in self.answered.items()},
+        )  # fmt: skip
         yield histogram(
             "safelight_request_seconds", "Time to answer a request", "dialect", self.seconds
         )
@@ -90,14 +88,11 @@ class Told(Collector):
             "Tries to tell something: delivered, to be tried again, or failed for good",
             ("result",), {(result,): self.tries[result,] for result in TRIES},
         )  # fmt: skip
-        yield self._times()
+        yield histogram(
+            "safelight_webhook_seconds", "Time that a try to tell something took",
+            "result", self.seconds,
+        )  # fmt: skip
         yield counter(
             "safelight_webhook_endpoints_off", "Endpoints that were turned off",
             (), {(): self.off},
-        )  # fmt: skip
-
-    def _times(self) -> Any:
-        return histogram(
-            "safelight_webhook_seconds", "Time that a try to tell something took",
-            "result", self.seconds,
         )  # fmt: skip
