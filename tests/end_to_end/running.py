@@ -84,6 +84,7 @@ name = "large"
 image_task.EncodeConfig.Format = "JPEG"
 image_task.EnhanceConfig.SuperResolution.Size = 2
 """
+RULES = CONFIG[CONFIG.index("[[models]]") :]  # of the models, for settings of another sort
 
 
 def environment() -> dict[str, str]:

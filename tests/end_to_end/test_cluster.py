@@ -29,7 +29,7 @@ from end_to_end.cluster import (
     so,
 )
 from end_to_end.running import (
-    CONFIG,
+    RULES,
     SERVED,
     START_SECONDS,
     TASK_SECONDS,
@@ -42,7 +42,6 @@ from programs import carry_out
 from safelight import Kind, NotFound, Source, Status, Task
 from safelight.task import bare_id
 
-SLOW_ONES = CONFIG[CONFIG.index("[[models]]") :]
 SOON = 1.0  # seconds until a worker elsewhere has heard of a cancel or a delete
 TOGETHER = 10  # servers that start at once
 SLOW_FILM = {"duration": 15, "width": 640, "height": 360}
@@ -63,7 +62,7 @@ def small(
 ) -> Iterator[Small]:
     """A cluster for all tests that leave it whole."""
     folder = tmp_path_factory.mktemp("cluster")
-    with installed(folder, postgres.create(), s3.bucket(), SLOW_ONES, heartbeat=5) as cluster:
+    with installed(folder, postgres.create(), s3.bucket(), RULES, heartbeat=5) as cluster:
         a, b, worker = cluster.start("serve --no-workers", "serve --no-workers", "work")
         yield Small(cluster, a, b, worker)
 

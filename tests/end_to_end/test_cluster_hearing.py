@@ -7,7 +7,6 @@ nothing. What is canceled at one API is heard of at the other.
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncIterator, Iterator
 from functools import partial
@@ -19,7 +18,8 @@ import pytest
 
 from backends import PostgresServer, S3Server
 from end_to_end.cluster import Cluster, installed, so
-from end_to_end.running import SERVED, TASK_SECONDS, Running
+from end_to_end.running import RULES, SERVED, TASK_SECONDS, Running
+from end_to_end.streams import Sent, events_of
 from end_to_end.words import IMAGES, slow
 from receiver import Letter, Receiver, receiving
 from safelight import Kind, Task
@@ -28,26 +28,13 @@ from safelight.task import Fetch
 from safelight.webhooks import verify, verify_kie
 
 V1 = "/api/safelight/v1"
-MODELS = """
+MODELS = f"""
 [[models]]
-name = "*slow*"
+name = "still"
 engine = "sketch"
-options = { seconds = 60 }
+options = {{ seconds = 0.5 }}
 
-[[models]]
-name = "zimage"
-engine = "sketch"
-options = { seconds = 60 }
-
-[[models]]
-name = "process-image"
-engine = "enhance"
-
-[[models]]
-name = "*"
-engine = "sketch"
-options = { seconds = 0.5 }
-"""
+{RULES}"""
 ASKED = {"model": "still", "input": {"prompt": "a lighthouse", "width": 64, "height": 64}}
 # Whoever hears by a notice knows at once, and whoever looks every two seconds after one on average:
 # five of them know together in this time only where they were told.
@@ -120,28 +107,13 @@ async def settle(waiting: list[asyncio.Task[httpx.Response]]) -> None:
     assert not any(each.done() for each in waiting)
 
 
-class Sent(NamedTuple):
-    """An event of a stream."""
-
-    name: str
-    id: str
-    said: Any
-
-
 async def stream(server: Running, path: str, last: str | None = None) -> AsyncIterator[Sent]:
     """The events of a stream, after the last one that is known."""
     headers = {"accept": "text/event-stream", **({"last-event-id": last} if last else {})}
     async with http(server) as client, client.stream("GET", path, headers=headers) as answer:
         assert answer.status_code == 200, await answer.aread()
-        name = id = ""
-        async for line in answer.aiter_lines():
-            field, _, value = line.partition(": ")
-            if field == "event":
-                name = value
-            elif field == "id":
-                id = value
-            elif field == "data":
-                yield Sent(name, id, json.loads(value))
+        async for event in events_of(answer):
+            yield event
 
 
 # ---------------------------------------------------------------------------------------- waiting

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 
 from end_to_end.conftest import Start
 from end_to_end.running import Running, until
+from end_to_end.streams import Sent, events_of
 from end_to_end.words import IMAGES
 
 SLOW = """
@@ -119,16 +120,9 @@ async def test_a_stream_that_a_kill_cut_off_goes_on_at_the_next_server(start: St
     assert sum(1 for name, *_ in events if name == "done") == 1
 
 
-async def stream(client: httpx.AsyncClient, path: str, last: str) -> Any:
-    """The events of a stream, as (name, id, data)."""
+async def stream(client: httpx.AsyncClient, path: str, last: str) -> AsyncIterator[Sent]:
+    """The events of a stream, after the last one that is known."""
     headers = {"accept": "text/event-stream", "last-event-id": last}
     async with client.stream("GET", path, headers=headers) as answer:
-        name = id = ""
-        async for line in answer.aiter_lines():
-            field, _, value = line.partition(": ")
-            if field == "event":
-                name = value
-            elif field == "id":
-                id = value
-            elif field == "data":
-                yield name, id, json.loads(value)
+        async for event in events_of(answer):
+            yield event

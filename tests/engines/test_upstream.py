@@ -459,17 +459,22 @@ async def test_told_to_stop_before_it_has_asked_it_has_not_asked(houses: Houses)
     assert len(tasks) == counts.received == 80
 
 
+async def left_asking(houses: Houses, dialect: str, since: float) -> str:
+    """A task whose worker died, since when it may have asked; its id."""
+    house = await houses.start(ABSENT, dialect)
+    id = await house.submit()
+    await house.asking(id)
+    await house.stop()
+    await leave(house, id, {"asking": since})
+    return id
+
+
 async def test_a_worker_that_died_while_it_asked_is_not_followed_by_another_submission(
     houses: Houses,
 ) -> None:
     async with Fake.run("kie") as fake, Fake.run("aigptimage") as safe:
         for there, dialect in ((fake, "kie"), (safe, "aigptimage")):
-            house = await houses.start(ABSENT, dialect)
-            id = await house.submit()
-            await house.asking(id)
-            await house.stop()
-            await leave(house, id, {"asking": time.time()})
-
+            id = await left_asking(houses, dialect, time.time())
             house = await houses.start(there, dialect)
             if dialect == "kie":
                 sentence = await house.failed(id, FailureCode.SUBMISSION_UNKNOWN)
@@ -485,12 +490,7 @@ async def test_a_repeat_is_taken_for_safe_for_minutes_and_not_for_hours(houses: 
     """How long a service remembers an idempotency key, no page of theirs says."""
     async with Fake.run("aigptimage") as fake, Fake.run("safelight") as own:
         for there, dialect in ((fake, "aigptimage"), (own, "safelight")):
-            house = await houses.start(ABSENT, dialect)
-            id = await house.submit()
-            await house.asking(id)
-            await house.stop()
-            await leave(house, id, {"asking": time.time() - 301})
-
+            id = await left_asking(houses, dialect, time.time() - 301)
             house = await houses.start(there, dialect)
             if dialect == "aigptimage":
                 await house.failed(id, FailureCode.SUBMISSION_UNKNOWN)
