@@ -16,6 +16,7 @@ from safelight.task import (
     Callback,
     Kind,
     Outlook,
+    Several,
     Source,
     Status,
     Submit,
@@ -62,6 +63,16 @@ def test_what_runs_may_fail_and_be_canceled(status: Status) -> None:
 @pytest.mark.parametrize("status", Status)
 def test_a_task_knows_whether_it_ended(status: Status) -> None:
     assert Task(id=ID, status=status).ended is (status in ENDS)
+
+
+@pytest.mark.parametrize("status", Status)
+def test_several_tasks_know_whether_one_of_them_ended_or_is_not_there(status: Status) -> None:
+    queued = Task(id="0" * 24, status=Status.QUEUED)
+    other = Task(id="1" * 24, status=status)
+
+    assert Several(tasks=(queued, other)).any_over == other.ended
+    assert Several(tasks=(queued,), missing=("2" * 24,)).any_over
+    assert not Several(tasks=()).any_over
 
 
 def test_a_task_is_of_the_kind_that_was_asked_for() -> None:

@@ -320,6 +320,7 @@ QUERIES = [
     ("before=x", "before", BadRequest),
     ("cursor=x", "cursor", BadRequest),
     ("cursor=" + "A" * 300, "cursor", BadRequest),
+    ("cursor=" + "A" * 401, "cursor", BadRequest),
     (f"cursor={forged(2, 1, ID, '')}", "cursor", BadRequest),
     (f"cursor={forged(1, 1, ID, 'other')}", "cursor", BadRequest),
 ]
